@@ -1,0 +1,265 @@
+"""Every setting, from one place: keyword arguments > environment > `otel-analytics.toml` > defaults."""
+
+import dataclasses
+import difflib
+import os
+import tomllib
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal
+from urllib.parse import urlsplit, urlunsplit
+
+from otel_analytics.errors import SettingsError
+
+ENV_PREFIX: Final = "OTEL_ANALYTICS_"
+CONFIG_FILE: Final = "otel-analytics.toml"
+CLIENT_FIELDS: Final = ("client_address", "user_agent", "referrer", "session_id")
+
+
+def _positive(**limits: float) -> dict[str, float]:
+    return {"min": 1, **limits}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """All settings, checked. Build it with `load`, which names the culprit when a value is wrong.
+
+    Attributes:
+        redis_url: Where the stream is. May hold a password, so it never appears in a message.
+        postgres_dsn: Where events are stored, as a URL or a libpq string. May hold a password.
+        exporter: Where the instrumented application sends its events: to the stream, or straight to PostgreSQL.
+        key_prefix: What the names of the Redis keys begin with. Put it in braces for Redis Cluster.
+        buffer_size: Events an application process keeps in memory at most while they cannot be delivered.
+        export_batch_size: Events in one delivery at most.
+        export_interval_seconds: How long an event waits for company before it is delivered.
+        flush_timeout_seconds: How long a stopping application may spend on delivering what is left.
+        stream_max_entries: High-water mark. The producer adds nothing while the stream is longer than this.
+        stream_retention_seconds: How long stored entries stay readable on the stream for live questions.
+        response_hash: Whether to take a keyed hash of successful GET and HEAD bodies.
+        response_hash_max_bytes: Body bytes that go into the hash at most.
+        hash_key: Secret for `response_hash` and `user_id_hmac`. Processes of one service need the same.
+        user_id_hmac: Store the keyed HMAC of user ids instead of the ids; needs `hash_key`.
+        capture_client: Which of `client_address`, `user_agent`, `referrer`, `session_id` to store; none by default.
+        pattern_ignored_params: Further query parameters that vary inside one pattern, beside the built-in ones.
+        redacted_params: Further query parameters whose values are never stored, beside the built-in ones.
+        excluded_paths: Paths whose requests are not recorded at all, such as health checks.
+        metrics_path: Where the instrumented application serves Prometheus metrics; empty to serve none.
+        metrics_max_routes: Distinct routes a metric may have before further ones share one label value.
+        worker_batch_size: Events in one transaction of the worker at most.
+        worker_interval_seconds: Pause between two runs of the worker; 0 drains as events come.
+        worker_metrics_host: Address on which the worker serves its own metrics.
+        worker_metrics_port: Port for the same; 0 to serve none.
+        claim_idle_seconds: After this long without an acknowledgement, an entry is taken over by another worker.
+        poison_limit: So many entries in a row without one storable event stop the worker.
+        raw_retention_days: How long raw events are kept.
+        hourly_retention_days: How long hourly figures are kept.
+        partitions_ahead_days: How many days of partitions exist before they are needed.
+        max_patterns_per_route: Parameter patterns kept apart per route and hour; the rest are summed in one row.
+        rollup_interval_seconds: How often the worker recomputes hours that changed.
+        days: Days of history an analysis looks back.
+        top_n_routes: Rows a ranking shows.
+        min_requests: Requests an hour below which the absolute ranking leaves a pattern out.
+        min_latency: Average p95 in milliseconds below which the absolute ranking leaves a pattern out.
+        cache_score_threshold: Score above which a caching layer is told to cache.
+        pages_to_cache_per_route: How many first pages of a paginated route `plan` recommends.
+    """
+
+    redis_url: str = field(default="redis://localhost:6379/0", repr=False)
+    postgres_dsn: str = field(default="postgresql://localhost:5432/postgres", repr=False)
+    exporter: Literal["redis", "postgres"] = "redis"
+    key_prefix: str = "route_analytics"
+
+    buffer_size: int = field(default=10_000, metadata=_positive())
+    export_batch_size: int = field(default=500, metadata=_positive(max=5_000))
+    export_interval_seconds: float = field(default=0.5, metadata={"min": 0.001, "max": 60})
+    flush_timeout_seconds: float = field(default=5.0, metadata={"min": 0})
+    stream_max_entries: int = field(default=100_000, metadata=_positive())
+    stream_retention_seconds: float = field(default=7_200.0, metadata={"min": 0})
+
+    response_hash: bool = True
+    response_hash_max_bytes: int = field(default=1_048_576, metadata=_positive())
+    hash_key: str = field(default="", repr=False)
+    user_id_hmac: bool = False
+    capture_client: tuple[str, ...] = field(default=(), metadata={"choices": CLIENT_FIELDS})
+    pattern_ignored_params: tuple[str, ...] = ()
+    redacted_params: tuple[str, ...] = ()
+    excluded_paths: tuple[str, ...] = ()
+    metrics_path: str = "/metrics"
+    metrics_max_routes: int = field(default=500, metadata=_positive())
+
+    worker_batch_size: int = field(default=5_000, metadata=_positive(max=100_000))
+    worker_interval_seconds: float = field(default=0.0, metadata={"min": 0})
+    worker_metrics_host: str = "127.0.0.1"
+    worker_metrics_port: int = field(default=9464, metadata={"min": 0, "max": 65_535})
+    claim_idle_seconds: float = field(default=60.0, metadata={"min": 0.001})
+    poison_limit: int = field(default=100, metadata=_positive())
+
+    raw_retention_days: int = field(default=30, metadata=_positive(max=3_650))
+    hourly_retention_days: int = field(default=400, metadata=_positive(max=36_500))
+    partitions_ahead_days: int = field(default=3, metadata=_positive(max=365))
+    max_patterns_per_route: int = field(default=200, metadata=_positive())
+    rollup_interval_seconds: float = field(default=60.0, metadata={"min": 0.1})
+
+    days: int = field(default=7, metadata=_positive(max=36_500))
+    top_n_routes: int = field(default=20, metadata=_positive(max=1_000_000))
+    min_requests: float = field(default=10.0, metadata={"min": 0})
+    min_latency: float = field(default=100.0, metadata={"min": 0})
+    cache_score_threshold: float = 50.0
+    pages_to_cache_per_route: int = field(default=1, metadata=_positive(max=1_000))
+
+    def __post_init__(self) -> None:
+        for each in dataclasses.fields(self):
+            problem = _problem(each, getattr(self, each.name))
+            if problem:
+                raise SettingsError(f"setting {each.name}: {problem}")
+        if self.user_id_hmac and not self.hash_key:
+            raise SettingsError("setting user_id_hmac: needs hash_key, the secret to hash with")
+        if self.metrics_path and not self.metrics_path.startswith("/"):
+            raise SettingsError("setting metrics_path: must begin with / or be empty")
+
+
+def load(
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    config_file: str | os.PathLike[str] | None = None,
+) -> Settings:
+    """Gather the settings from every source.
+
+    Args:
+        overrides: Setting name to value, the strongest source. None values count as not given.
+        environ: Environment variables; those of the process where None.
+        config_file: A TOML file that must exist. Where None, the one named by `OTEL_ANALYTICS_CONFIG`, else
+            `otel-analytics.toml` in the working directory if there is one.
+
+    Raises:
+        SettingsError: A source names an unknown setting or holds a value that cannot be used.
+    """
+    environ = os.environ if environ is None else environ
+    values: dict[str, Any] = {}
+    named_file = config_file or environ.get(f"{ENV_PREFIX}CONFIG")
+    if named_file or Path(CONFIG_FILE).is_file():
+        values.update(_from_file(Path(named_file or CONFIG_FILE)))
+    values.update(_from_environment(environ))
+    for name, value in (overrides or {}).items():
+        if name not in _FIELDS:
+            raise SettingsError(_unknown(name, "argument", _FIELDS))
+        if value is not None:
+            values[name] = tuple(value) if isinstance(value, list) else value
+    return Settings(**values)
+
+
+def without_password(url: str) -> str:
+    """The URL or libpq string as it may be shown: no password, no query."""
+    if "://" not in url:
+        return " ".join(part for part in url.split() if not part.lower().startswith(("password=", "sslpassword=")))
+    try:
+        parts = urlsplit(url)
+        host = parts.netloc.rpartition("@")[2]
+    except ValueError:
+        return url.partition("://")[0] + "://(unreadable)"
+    user = parts.username or ""
+    return urlunsplit((parts.scheme, f"{user}@{host}" if user else host, parts.path, "", ""))
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"cannot read {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is not valid TOML: {error}") from error
+    values: dict[str, Any] = {}
+    for name, value in content.items():
+        if name not in _FIELDS:
+            raise SettingsError(_unknown(name, f"setting in {path}", _FIELDS))
+        values[name] = tuple(value) if isinstance(value, list) else value
+    return values
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for variable, text in environ.items():
+        if not variable.startswith(ENV_PREFIX) or variable == f"{ENV_PREFIX}CONFIG":
+            continue
+        name = variable.removeprefix(ENV_PREFIX).lower()
+        if name not in _FIELDS:
+            known = [ENV_PREFIX + each.upper() for each in _FIELDS]
+            raise SettingsError(_unknown(variable, "environment variable", known))
+        try:
+            values[name] = _parse(text, _TYPES[name])
+        except ValueError as error:
+            raise SettingsError(f"environment variable {variable}: {error}") from error
+    return values
+
+
+def _unknown(name: str, what: str, known: typing.Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    hint = f"; did you mean {close[0]}?" if close else "; see the list of settings in the README"
+    return f"unknown {what} {name}{hint}"
+
+
+def _parse_bool(text: str) -> bool:
+    lowered = text.strip().lower()
+    if lowered in ("1", "true", "yes", "on"):
+        return True
+    if lowered in ("0", "false", "no", "off"):
+        return False
+    raise ValueError("must be true or false")
+
+
+def _parse_number(kind: type[int] | type[float], text: str) -> float:
+    try:
+        return kind(text)
+    except ValueError:
+        raise ValueError(f"must be a {'whole ' if kind is int else ''}number") from None
+
+
+def _parse(text: str, kind: Any) -> Any:
+    parsers: dict[Any, Callable[[str], Any]] = {
+        bool: _parse_bool,
+        int: lambda value: _parse_number(int, value),
+        float: lambda value: _parse_number(float, value),
+        tuple: lambda value: tuple(part.strip() for part in value.split(",") if part.strip()),
+    }
+    return parsers.get(typing.get_origin(kind) or kind, str)(text)
+
+
+def _problem(each: "dataclasses.Field[Any]", value: Any) -> str | None:
+    """Why the value cannot be used, or None. Never repeats a value, which may be a secret."""
+    kind = _TYPES[each.name]
+    origin = typing.get_origin(kind)
+    if origin is Literal:
+        choices = typing.get_args(kind)
+        return None if value in choices else f"must be one of {', '.join(choices)}"
+    expected: Any = {tuple: tuple, types.UnionType: object}.get(origin, kind)
+    fits = isinstance(value, (int, float)) if expected is float else isinstance(value, expected)
+    if not fits or (isinstance(value, bool) and expected is not bool):
+        return f"must be {_KIND_NAMES[expected]}"
+    if expected is tuple and not all(isinstance(part, str) for part in value):
+        return "must be a list of texts"
+    allowed = each.metadata.get("choices")
+    if allowed and not set(value) <= set(allowed):
+        return f"may hold only {', '.join(allowed)}"
+    smallest, largest = each.metadata.get("min"), each.metadata.get("max")
+    if expected in (int, float) and value != value:  # noqa: PLR0124 - NaN
+        return "must be a number"
+    if smallest is not None and value < smallest:
+        return f"must be at least {smallest:g}"
+    if largest is not None and value > largest:
+        return f"must be at most {largest:g}"
+    return None
+
+
+_KIND_NAMES: Final[dict[Any, str]] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    tuple: "a list of texts",
+}
+_FIELDS: Final = {each.name: each for each in dataclasses.fields(Settings)}
+_TYPES: Final = typing.get_type_hints(Settings)
