@@ -16,8 +16,8 @@ REDACTED: Final = "REDACTED"
 OVERFLOW_PATTERN: Final = {"otel_analytics.overflow": True}
 SAFE_METHODS: Final = frozenset({"GET", "HEAD"})
 
-MAX_ROUTE_LENGTH: Final = 1_000
-"""Characters. A b-tree entry in PostgreSQL holds at most 2,704 bytes, and a route is part of two keys."""
+MAX_ROUTE_BYTES: Final = 1_000
+"""Bytes of UTF-8. A b-tree entry in PostgreSQL holds at most 2,704 bytes, and a route is part of two keys."""
 MAX_ROUTE_FULL_LENGTH: Final = 2_048
 MAX_TEXT_LENGTH: Final = 512
 """Characters of any other text: user id, error type, user agent, ..."""
@@ -137,7 +137,9 @@ def parse_event(item: Any) -> Event:
     _check_duration("duration_ms", event.duration_ms)
     if event.ttfb_ms is not None:
         _check_duration("ttfb_ms", event.ttfb_ms)
-    _check_text("route", event.route, MAX_ROUTE_LENGTH)
+    _check_text("route", event.route, MAX_ROUTE_BYTES)
+    if len(event.route.encode()) > MAX_ROUTE_BYTES:
+        raise InvalidEvent(f"route is longer than {MAX_ROUTE_BYTES} bytes")
     _check_text("route_full", event.route_full, MAX_ROUTE_FULL_LENGTH)
     _check_text("method", event.method, MAX_TEXT_LENGTH)
     for name in _OPTIONAL_TEXTS:

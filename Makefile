@@ -1,0 +1,63 @@
+# Two commands do everything: `make demo` and `make test`. Each makes the environment it needs in .venv.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+# Arguments of the cache-analysis targets, for example: make cache-analysis n=10 days=7 format=json
+n ?=
+days ?=
+format ?=
+min_requests ?=
+min_latency ?=
+
+.PHONY: help demo demo-once test lint format bench lock clean cache-analysis cache-analysis-relative
+.DEFAULT_GOAL := help
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-26s %s\n", $$1, $$2}'
+
+$(READY): pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed; name one with make PYTHON=/path/to/python3" >&2; exit 1; }
+	@echo "Setting up $(VENV) (once, about half a minute)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+demo: $(READY) ## Run everything on embedded servers: traffic, worker, rankings; stays up to look around
+	@$(BIN)/otel-analytics demo
+
+demo-once: $(READY) ## The same, and exit after the rankings
+	@$(BIN)/otel-analytics demo --once
+
+test: $(READY) ## Run all tests, fast ones first
+	@$(BIN)/python -m pytest tests/unit -n 2 -q
+	@$(BIN)/python -m pytest tests/contract tests/integration tests/acceptance -n 2 --dist loadgroup
+
+lint: $(READY) ## Check style, types and the direction of imports
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(READY) ## Put the code into the one style
+	@$(BIN)/ruff check --fix-only .
+	@$(BIN)/ruff format .
+
+cache-analysis: $(READY) ## Rank cache candidates: n= days= format= min_requests= min_latency=
+	@$(BIN)/otel-analytics rank $(if $(n),-n '$(n)') $(if $(days),--days '$(days)') $(if $(format),--format '$(format)') \
+		$(if $(min_requests),--min-requests '$(min_requests)') $(if $(min_latency),--min-latency '$(min_latency)')
+
+cache-analysis-relative: $(READY) ## Rank every route against the others: n= days= format=
+	@$(BIN)/otel-analytics rank --relative $(if $(n),-n '$(n)') $(if $(days),--days '$(days)') \
+		$(if $(format),--format '$(format)')
+
+lock: $(READY) ## Resolve the dependencies anew into requirements.lock
+	@$(BIN)/python -m pip install --quiet uv
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --no-header --no-annotate \
+		--prerelease if-necessary-or-explicit pyproject.toml --output-file requirements.lock
+
+clean: ## Remove what the targets made
+	@rm -rf $(VENV) .demo .cache .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
