@@ -3,11 +3,12 @@
 CREATE TABLE route_analytics (
     "timestamp"              timestamptz NOT NULL,
     event_id                 uuid        NOT NULL,
-    route                    text        NOT NULL,
+    -- Route and method are part of index keys, and a b-tree entry holds at most 2,704 bytes.
+    route                    text        NOT NULL CHECK (octet_length(route) <= 1000),
     route_full               text        NOT NULL,
-    method                   text        NOT NULL,
+    method                   text        NOT NULL CHECK (octet_length(method) <= 32),
     status_code              smallint    NOT NULL,
-    duration_ms              double precision NOT NULL CHECK (duration_ms >= 0),
+    duration_ms              double precision NOT NULL CHECK (duration_ms >= 0 AND duration_ms < 'Infinity'),
     ttfb_ms                  double precision,
     user_id                  text,
     error_type               text,
@@ -73,9 +74,13 @@ CREATE TABLE route_analytics_touched_hours (
 );
 
 -- One row for each life of the stream (an epoch ends when Redis comes back empty), all counted in events.
+-- accepted, replayed and purged are what Redis last said; stored, duplicates and dead are counted here, each in the
+-- transaction that made it true.
 CREATE TABLE route_analytics_ledger (
     epoch      text PRIMARY KEY,
     accepted   bigint NOT NULL DEFAULT 0,
+    replayed   bigint NOT NULL DEFAULT 0,
+    purged     bigint NOT NULL DEFAULT 0,
     stored     bigint NOT NULL DEFAULT 0,
     duplicates bigint NOT NULL DEFAULT 0,
     dead       bigint NOT NULL DEFAULT 0,
@@ -83,14 +88,16 @@ CREATE TABLE route_analytics_ledger (
     last_seen  timestamptz NOT NULL DEFAULT now()
 );
 
--- The stream entries already in the ledger, so that one delivered again is recognised and counted once.
+-- The stream entries already in the ledger, so that one delivered again is recognised and counted once. An id is
+-- padded with zeros, so that ids sort as Redis sorts them. dead is null or a list of [index or null, reason]: which
+-- events of the entry are dead letters, for the worker that has to write them after a crash.
 CREATE TABLE route_analytics_stream_entries (
     epoch        text NOT NULL,
-    entry_id     text NOT NULL,
+    entry_id     text COLLATE "C" NOT NULL,
+    dead         jsonb,
     processed_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (epoch, entry_id)
 );
-CREATE INDEX route_analytics_stream_entries_processed_at ON route_analytics_stream_entries (processed_at);
 
 -- Events that applications had to give up, by the hour in which they reported it.
 CREATE TABLE route_analytics_drops (

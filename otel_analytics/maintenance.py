@@ -1,0 +1,53 @@
+"""Partitions made ahead, and what is older than its retention taken away."""
+
+import datetime as dt
+from dataclasses import dataclass
+
+from otel_analytics.settings import Settings
+from otel_analytics.store import hourly, ledger, partitions
+from otel_analytics.store.connection import Connection
+
+
+@dataclass(frozen=True)
+class Maintained:
+    """What a maintenance run changed.
+
+    Attributes:
+        partitions_made: Days that got a partition.
+        partitions_dropped: Days whose raw events are gone.
+        hourly_rows_deleted: Rows of hours that are no longer kept.
+    """
+
+    partitions_made: list[dt.date]
+    partitions_dropped: list[dt.date]
+    hourly_rows_deleted: int
+
+
+def maintain(connection: Connection, settings: Settings, *, now: dt.datetime) -> Maintained:
+    """Make the partitions of today and the days ahead, and drop what is older than its retention.
+
+    Raises:
+        NotMigrated: The tables are missing.
+        StoreUnavailable: PostgreSQL does not answer, or does not accept writes.
+    """
+    today = now.astimezone(dt.UTC).date()
+    ahead = partitions.days_from(today, today + dt.timedelta(days=settings.partitions_ahead_days))
+    forgotten = now - dt.timedelta(days=settings.hourly_retention_days)
+    made = partitions.ensure(connection, ahead)
+    dropped = partitions.drop_before(connection, partitions.oldest_day(now, settings.raw_retention_days))
+    ledger.forget_drops(connection, forgotten)
+    return Maintained(made, dropped, hourly.forget(connection, forgotten))
+
+
+def make_whole_window(connection: Connection, settings: Settings, *, now: dt.datetime) -> list[dt.date]:
+    """Make a partition for every day that raw events may have, for past events that do not come by stream.
+
+    The worker needs none of the past ones: it makes a missing partition when an event asks for it.
+
+    Raises:
+        NotMigrated: The tables are missing.
+        StoreUnavailable: PostgreSQL does not answer, or does not allow it.
+    """
+    last = now.astimezone(dt.UTC).date() + dt.timedelta(days=settings.partitions_ahead_days)
+    first = partitions.oldest_day(now, settings.raw_retention_days)
+    return partitions.ensure(connection, partitions.days_from(first, last))

@@ -1,0 +1,90 @@
+"""Raw events, written in batches."""
+
+import json
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from otel_analytics.errors import RejectedRows
+from otel_analytics.record import Event
+from otel_analytics.store.connection import Connection, transaction
+from otel_analytics.store.queries import load
+
+_QUERIES: Final = load("events")
+_encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_PARAMS: Final = Event._fields.index("query_params")
+_NORMALIZED: Final = Event._fields.index("query_params_normalized")
+
+
+class Rejection(NamedTuple):
+    """An event that PostgreSQL refuses: its place in the batch, from 0, and why."""
+
+    place: int
+    reason: str
+
+
+class Inserted(NamedTuple):
+    """What became of a batch; what is neither stored nor rejected was there already."""
+
+    stored: int
+    rejected: list[Rejection]
+
+
+def insert_events(connection: Connection, events: Sequence[Event]) -> int:
+    """Store a batch and mark the hours it touches, in one transaction, or in a savepoint of the current one.
+
+    Events that are there already are left alone. The rows go in sorted by their key, so that transactions
+    that overlap wait for each other and never deadlock.
+
+    Returns:
+        How many events were not there before.
+
+    Raises:
+        RejectedRows: At least one event can never be stored; none of them is.
+        MissingPartition: A day has no partition; see `partitions.ensure`.
+        NotMigrated: The tables are missing.
+        StoreUnavailable: The server does not answer, or does not accept writes.
+    """
+    with transaction(connection), connection.cursor() as cursor:
+        cursor.execute(_QUERIES["prepare_incoming"])
+        with cursor.copy(_QUERIES["copy_incoming"]) as copy:
+            for event in events:
+                copy.write_row(_row(event))
+        (stored,) = cursor.execute(_QUERIES["store_incoming"]).fetchone() or (0,)
+    return int(stored)
+
+
+def insert_or_reject(connection: Connection, events: Sequence[Event]) -> Inserted:
+    """Like `insert_events`, but find the events that can never be stored and store the others.
+
+    Raises:
+        MissingPartition: A day has no partition; nothing is stored.
+        NotMigrated: The tables are missing.
+        StoreUnavailable: The server does not answer, or does not accept writes.
+    """
+    in_key_order = sorted(
+        range(len(events)), key=lambda index: (events[index].timestamp_us, events[index].event_id)
+    )
+    with transaction(connection):
+        return _bisect(connection, events, in_key_order)
+
+
+def _bisect(connection: Connection, events: Sequence[Event], indexes: list[int]) -> Inserted:
+    if not indexes:
+        return Inserted(0, [])
+    try:
+        return Inserted(insert_events(connection, [events[index] for index in indexes]), [])
+    except RejectedRows as error:
+        if len(indexes) == 1:
+            return Inserted(0, [Rejection(indexes[0], str(error))])
+    # Lower half first: the order of keys holds over the halves, too.
+    middle = len(indexes) // 2
+    lower = _bisect(connection, events, indexes[:middle])
+    upper = _bisect(connection, events, indexes[middle:])
+    return Inserted(lower.stored + upper.stored, lower.rejected + upper.rejected)
+
+
+def _row(event: Event) -> list[object]:
+    row: list[object] = list(event)
+    row[_PARAMS] = _encode(event.query_params)
+    row[_NORMALIZED] = _encode(event.query_params_normalized)
+    return row

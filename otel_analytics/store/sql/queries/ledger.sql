@@ -1,0 +1,66 @@
+-- name: open_epoch
+-- Begin an epoch; returns it to the one who does.
+INSERT INTO route_analytics_ledger (epoch) VALUES (%(epoch)s) ON CONFLICT DO NOTHING RETURNING epoch;
+
+-- name: rows
+-- All epochs, latest first.
+SELECT epoch, accepted, replayed, purged, stored, duplicates, dead
+FROM route_analytics_ledger ORDER BY first_seen DESC, epoch;
+
+-- name: claim_entries
+-- Enter the entries of a batch, in the order that keeps workers from deadlocking; returns the new ones.
+INSERT INTO route_analytics_stream_entries (epoch, entry_id)
+SELECT %(epoch)s, id FROM unnest(%(ids)s::text[]) WITH ORDINALITY AS given (id, place) ORDER BY place
+ON CONFLICT DO NOTHING
+RETURNING entry_id;
+
+-- name: record_dead
+-- Remember which events of an entry are dead letters.
+UPDATE route_analytics_stream_entries SET dead = %(dead)s::jsonb WHERE epoch = %(epoch)s AND entry_id = %(id)s;
+
+-- name: recorded_dead
+-- The dead letters of entries delivered again.
+SELECT entry_id, dead FROM route_analytics_stream_entries
+WHERE epoch = %(epoch)s AND entry_id = ANY (%(ids)s::text[]) AND dead IS NOT NULL;
+
+-- name: known_entries
+-- Those of the entries that are in the ledger.
+SELECT entry_id FROM route_analytics_stream_entries
+WHERE epoch = %(epoch)s AND entry_id = ANY (%(ids)s::text[]);
+
+-- name: add
+-- What became of a batch. What Redis says only grows within an epoch; a late transaction may not set it back.
+UPDATE route_analytics_ledger SET
+    accepted = greatest(accepted, %(accepted)s),
+    replayed = greatest(replayed, %(replayed)s),
+    purged = greatest(purged, %(purged)s),
+    stored = stored + %(stored)s,
+    duplicates = duplicates + %(duplicates)s,
+    dead = dead + %(dead)s,
+    last_seen = clock_timestamp()
+WHERE epoch = %(epoch)s;
+
+-- name: add_drops
+-- Count events that applications had to give up.
+INSERT INTO route_analytics_drops (hour, reason, events)
+SELECT %(hour)s, reason, events
+FROM unnest(%(reasons)s::text[], %(counts)s::bigint[]) AS given (reason, events) ORDER BY reason
+ON CONFLICT (hour, reason) DO UPDATE SET events = route_analytics_drops.events + excluded.events;
+
+-- name: drops
+-- Events that applications had to give up, by reason.
+SELECT reason, sum(events) FROM route_analytics_drops GROUP BY reason ORDER BY reason;
+
+-- name: forget_entries
+-- Forget entries that are gone from the stream; those of an epoch that is over, a day later.
+DELETE FROM route_analytics_stream_entries
+WHERE (epoch = %(epoch)s AND entry_id < %(first_id)s)
+   OR (epoch <> %(epoch)s AND processed_at < now() - interval '1 day');
+
+-- name: forget_drops
+-- Forget drops reported long ago.
+DELETE FROM route_analytics_drops WHERE hour < %(before)s;
+
+-- name: make_durable
+-- The commit must be on disk before the stream is told to forget, whatever the role's default is.
+SET LOCAL synchronous_commit = on;

@@ -1,0 +1,120 @@
+"""One connection to Redis, and the one place where its errors become ours."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+import redis
+from redis.backoff import NoBackoff
+from redis.connection import ConnectionPool, parse_url
+from redis.retry import Retry
+
+from otel_analytics.errors import SettingsError, StreamUnavailable
+from otel_analytics.settings import without_password
+
+CONNECT_TIMEOUT_SECONDS: Final = 1.0
+REPLY_TIMEOUT_SECONDS: Final = 2.0
+
+Command = Sequence[str | bytes | int]
+
+
+class Refused(StreamUnavailable):
+    """Redis answered with an error instead of a result.
+
+    Attributes:
+        code: The first word of the answer, such as `NOGROUP`.
+    """
+
+    def __init__(self, message: str, code: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Connection:
+    """A Redis server reached without retries: whoever calls decides what is safe to repeat."""
+
+    def __init__(self, url: str, *, reply_timeout_seconds: float = REPLY_TIMEOUT_SECONDS) -> None:
+        """Prepare the connection; nothing is sent yet.
+
+        Args:
+            url: `redis://`, `rediss://` or `unix://`. Timeouts named in it win over the defaults here.
+            reply_timeout_seconds: How long an answer may take.
+
+        Raises:
+            SettingsError: The URL cannot be used.
+        """
+        self._shown_url = without_password(url)
+        try:
+            options = parse_url(url)  # type: ignore[no-untyped-call]
+        except ValueError:
+            # The cause may quote a password that was not percent-encoded, so it is not repeated.
+            raise SettingsError(
+                "setting redis_url: not a Redis URL; it looks like redis://user:password@host:6379/0,"
+                " with special characters percent-encoded"
+            ) from None
+        defaults = {
+            "socket_connect_timeout": CONNECT_TIMEOUT_SECONDS,
+            "socket_timeout": reply_timeout_seconds,
+        }
+        # A retry inside the driver would add an entry twice. RESP2 gives replies one shape in every version
+        # of redis-py, and no handshake for notifications that nobody here listens to.
+        ours = {
+            "retry": Retry(NoBackoff(), 0),
+            "retry_on_timeout": False,
+            "protocol": 2,
+            "decode_responses": False,
+        }
+        pool = ConnectionPool(**{**defaults, **options, **ours})
+        self._client: Any = redis.Redis(connection_pool=pool)  # Any, as its methods have no useful types
+
+    def call(self, *command: str | bytes | int, **shape: bool) -> Any:
+        """Send one command and return its reply.
+
+        Args:
+            command: Its name and arguments.
+            shape: What redis-py wants to know to read the reply of some commands.
+
+        Raises:
+            Refused: Redis answered with an error.
+            StreamUnavailable: Redis did not answer.
+        """
+        with self._translated():
+            return self._client.execute_command(*command, **shape)
+
+    def together(self, *commands: Command, atomic: bool = True) -> list[Any]:
+        """Send the commands in one round trip, as a transaction if `atomic`, and return their replies.
+
+        Raises:
+            Refused: Redis answered one of them with an error.
+            StreamUnavailable: Redis did not answer.
+        """
+        with self._translated(), self._client.pipeline(transaction=atomic) as pipeline:
+            for command in commands:
+                pipeline.execute_command(*command)
+            replies: list[Any] = pipeline.execute()
+        return replies
+
+    def run_script(self, script: str, keys: Sequence[str], *arguments: str | bytes | int) -> Any:
+        """Run Lua on the server, where it is atomic. Raises like `call`."""
+        return self.call("EVAL", script, len(keys), *keys, *arguments)
+
+    def close(self) -> None:
+        """Close the sockets. The object may not be used afterwards."""
+        self._client.connection_pool.disconnect()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except redis.ResponseError as error:
+            reason = _reason(error)
+            code = reason.partition(" ")[0]
+            raise Refused(f"Redis at {self._shown_url} refused: {reason}", code) from error
+        except (redis.RedisError, OSError) as error:
+            raise StreamUnavailable(f"Redis at {self._shown_url}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    # redis-py puts the failed command of a pipeline, and with it the events, in front of the server's words.
+    text = str(error).rpartition(" of pipeline caused error: ")[2]
+    return " ".join(text.split()) or type(error).__name__

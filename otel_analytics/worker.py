@@ -1,0 +1,276 @@
+"""The worker: drains the stream, rolls up, keeps partitions and retention, and waits out outages."""
+
+import datetime as dt
+import logging
+import random
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final, Self
+
+from prometheus_client import CollectorRegistry, start_http_server
+
+from otel_analytics.errors import SettingsError, StoreUnavailable, StreamUnavailable
+from otel_analytics.ingest import Batch, Clock, Ingest, Stored
+from otel_analytics.maintenance import Maintained, maintain
+from otel_analytics.rollup import HOUR, Schedule, rollup_touched
+from otel_analytics.settings import Settings
+from otel_analytics.store import hourly, ledger, migrations
+from otel_analytics.store.connection import Connection, connect
+from otel_analytics.stream import Consumer, Inspector
+from otel_analytics.stream.keys import id_parts
+from otel_analytics.worker_metrics import WorkerMetrics
+
+_log = logging.getLogger(__name__)
+
+_BLOCK_SECONDS: Final = 1.0
+"""How long a read waits for an entry, and so how long a stop may take to be noticed."""
+_OBSERVE_SECONDS: Final = 5.0
+_TRIM_SECONDS: Final = 30.0
+_MAINTAIN_SECONDS: Final = 3_600.0
+_FIRST_PAUSE_SECONDS: Final = 0.2
+_LONGEST_PAUSE_SECONDS: Final = 30.0
+
+
+def utc_now() -> dt.datetime:
+    """The present."""
+    return dt.datetime.now(dt.UTC)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one run did: what became of the events, and how many hours were recomputed."""
+
+    events: Stored
+    hours: int
+
+
+class Worker:
+    """One worker process. Several may run at once, on one or many machines.
+
+    `run` and `run_once` begin by checking that Redis is safe and that the schema is ours. An outage
+    afterwards never costs an event: what is not acknowledged stays on the stream.
+    """
+
+    def __init__(
+        self, settings: Settings, *, clock: Clock = utc_now, registry: CollectorRegistry | None = None
+    ) -> None:
+        """Prepare; nothing is connected yet.
+
+        Args:
+            settings: All of them.
+            clock: The present.
+            registry: Where the worker's metrics go; one of its own where None.
+
+        Raises:
+            SettingsError: The Redis URL cannot be used.
+        """
+        self._settings = settings
+        self._clock = clock
+        self._registry = registry or CollectorRegistry()
+        self._metrics = WorkerMetrics()
+        self._registry.register(self._metrics)
+        self._inspector = Inspector(settings.redis_url, key_prefix=settings.key_prefix)
+        self._consumer = Consumer(
+            settings.redis_url,
+            key_prefix=settings.key_prefix,
+            claim_idle_seconds=settings.claim_idle_seconds,
+        )
+        self._ingest = Ingest(self._consumer, settings, clock)
+        self._store: Connection | None = None
+        self._in_hand: Batch | None = None
+        self._schedule = Schedule(settings.rollup_interval_seconds)
+        self._due: dict[str, float] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave the consumer group and close all connections."""
+        self._registry.unregister(self._metrics)
+        self._consumer.close()
+        self._inspector.close()
+        self._disconnect()
+
+    def start(self) -> None:
+        """Check the servers, and take over what killed workers of this host left behind.
+
+        Raises:
+            UnsafeStream: Redis may evict the stream.
+            NotMigrated: The database lacks tables.
+            SchemaTooNew: The database belongs to a newer version.
+            StreamUnavailable: Redis does not answer.
+            StoreUnavailable: PostgreSQL does not answer.
+        """
+        self._inspector.ensure_safe()
+        migrations.check(self._connection())
+        self.maintain()
+        orphans = self._consumer.adopt_orphans()
+        if orphans:
+            _log.info("took over %d entries of workers that were killed", orphans)
+
+    def run_once(self, stop: threading.Event | None = None) -> Run:
+        """Do what there is to do and return: drain, roll up, maintain, trim.
+
+        Args:
+            stop: Once set, the batch in hand is finished and the rest left.
+
+        Raises:
+            OtelAnalyticsError: As `start` and `Ingest.store`; an outage is raised, not waited out.
+        """
+        stop = stop or threading.Event()
+        self.start()
+        events = self.drain(stop)
+        hours = self.rollup(stop)
+        self.trim()
+        self._observe()
+        return Run(events, hours)
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until `stop` is set, then finish the batch in hand. Outages are waited out.
+
+        Raises:
+            OtelAnalyticsError: As `start`; later only what waiting cannot mend, such as `PoisonedStream`.
+        """
+        self.start()
+        failures = 0
+        with self._metrics_served():
+            while not stop.is_set():
+                try:
+                    self._step(stop)
+                except (StoreUnavailable, StreamUnavailable) as error:
+                    failures += 1
+                    self._wait_out(error, failures, stop)
+                else:
+                    if failures:
+                        _log.info("working again after %d failures", failures)
+                    failures = 0
+
+    def drain(self, stop: threading.Event) -> Stored:
+        """Store everything that is on the stream now, and return what became of it."""
+        _, last_id = self._inspector.ledger_and_last_id()
+        total = Stored()
+        while not stop.is_set() and (batch := self._ingest.read()):
+            total += self._store_batch(batch)
+            # What is older was read before it, so entries that are added meanwhile do not keep this going for
+            # ever.
+            if id_parts(batch.entries[-1].id) >= id_parts(last_id):
+                break
+        return total
+
+    def rollup(self, stop: threading.Event) -> int:
+        """Recompute all marked hours, the current one included; returns how many."""
+        return rollup_touched(self._connection(), self._settings, now=self._clock(), stop=stop.is_set)
+
+    def maintain(self) -> Maintained:
+        """Make partitions ahead and take away what is older than its retention."""
+        return maintain(self._connection(), self._settings, now=self._clock())
+
+    def trim(self) -> None:
+        """Take entries off the stream that are stored and no longer of interest, and forget their ids."""
+        settings = self._settings
+        trimmed = self._consumer.trim(settings.stream_retention_seconds, settings.stream_max_entries)
+        ledger.forget_entries(self._connection(), self._inspector.ledger().epoch, trimmed.first_id)
+
+    def _step(self, stop: threading.Event) -> None:
+        interval = self._settings.worker_interval_seconds
+        if self._in_hand is None:
+            self._in_hand = self._ingest.read(0.0 if interval else _BLOCK_SECONDS)
+        idle = self._in_hand is None
+        if self._in_hand is not None:
+            self._store_batch(self._in_hand)
+            self._in_hand = None
+        self._keep_house(stop)
+        if idle and interval:
+            stop.wait(interval)
+
+    def _store_batch(self, batch: Batch) -> Stored:
+        began = time.monotonic()
+        stored = self._ingest.store(self._connection(), batch)
+        self._metrics.batch_done(stored, time.monotonic() - began)
+        return stored
+
+    def _keep_house(self, stop: threading.Event) -> None:
+        self._rollup_if_due(stop)
+        if self._is_due("trim", _TRIM_SECONDS):
+            self.trim()
+        if self._is_due("maintain", _MAINTAIN_SECONDS):
+            self.maintain()
+        if self._is_due("observe", _OBSERVE_SECONDS):
+            self._observe()
+
+    def _rollup_if_due(self, stop: threading.Event) -> None:
+        now = self._clock()
+        if not self._schedule.is_due(time.monotonic()):
+            return
+        connection = self._connection()
+        rollup_touched(connection, self._settings, now=now, include_current=False, stop=stop.is_set)
+        began = time.monotonic()
+        self._schedule.done(began)
+        if self._schedule.is_current_due(began):
+            rollup_touched(connection, self._settings, now=now, stop=stop.is_set)
+            ended = time.monotonic()
+            self._schedule.current_done(ended, ended - began)
+
+    def _is_due(self, what: str, every_seconds: float) -> bool:
+        now = time.monotonic()
+        if now < self._due.get(what, float("-inf")):
+            return False
+        self._due[what] = now + every_seconds
+        return True
+
+    def _observe(self) -> None:
+        hours = hourly.touched_hours(self._connection())
+        age = (self._clock() - hours[0] - HOUR).total_seconds() if hours else 0.0
+        self._metrics.observe(self._inspector.status(), max(0.0, age))
+
+    def _wait_out(self, error: Exception, failures: int, stop: threading.Event) -> None:
+        log = _log.warning if failures == 1 else _log.debug
+        log("%s; trying again until it works", error)
+        self._metrics.failed(self._clock().timestamp())
+        if isinstance(error, StoreUnavailable):
+            self._disconnect()
+        else:
+            # The entries stay pending and come again. To hold on to them could mean to wait for a stream that
+            # is gone.
+            self._in_hand = None
+        longest = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2 ** min(failures - 1, 10))
+        stop.wait(longest * random.uniform(0.5, 1.0))  # noqa: S311 - so that workers do not come back in step
+
+    def _connection(self) -> Connection:
+        if self._store is None or self._store.closed:
+            self._store = connect(self._settings.postgres_dsn)
+        return self._store
+
+    def _disconnect(self) -> None:
+        if self._store is not None:
+            self._store.close()
+            self._store = None
+
+    @contextmanager
+    def _metrics_served(self) -> Iterator[None]:
+        host, port = self._settings.worker_metrics_host, self._settings.worker_metrics_port
+        if not port:
+            yield
+            return
+        try:
+            server, thread = start_http_server(port, host, self._registry)
+        except OSError as error:
+            raise SettingsError(
+                f"setting worker_metrics_port: cannot serve metrics on {host}:{port}: {error.strerror};"
+                " choose another port, or 0 for none"
+            ) from error
+        try:
+            yield
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join()
