@@ -17,7 +17,7 @@ from otel_analytics.record import WIRE_VERSION, Event, decode_events, is_storabl
 from otel_analytics.settings import Settings
 from otel_analytics.store import ledger, partitions
 from otel_analytics.store.connection import Connection, MissingPartition, transaction
-from otel_analytics.store.events import insert_or_reject
+from otel_analytics.store.events import insert_or_reject, utc_day
 from otel_analytics.store.ledger import DeadEvents, LedgerRow
 from otel_analytics.stream import Consumer, Delivery, Entry, NewLetter, StreamLedger
 from otel_analytics.stream.keys import event_count
@@ -169,19 +169,21 @@ class Ingest:
         first, self._held = self._held or self._consumer.read(count, block_seconds), None
         if first.regrouped:
             _log.info("the stream had no consumer group; made one that begins with its oldest entry")
-        batch = Batch(list(first.entries), first.ledger)
-        events = _announced(first.entries)
-        more = bool(first.entries)
+        entries = {entry.id: entry for entry in first.entries}
+        ledger_then = first.ledger
+        events, more = _announced(entries.values()), bool(entries)
         while more and events < wanted:
-            size = max(1, events // len(batch.entries))
+            size = max(1, events // len(entries))
             following = self._consumer.read(max(1, min(_READ_AT_MOST, (wanted - events) // size)))
-            if following.ledger.epoch != batch.ledger.epoch:
+            if following.ledger.epoch != ledger_then.epoch:
                 self._held = following
                 break
-            more = bool(following.entries)
-            batch = Batch(batch.entries + following.entries, following.ledger)
-            events += _announced(following.entries)
-        return batch if batch.entries else None
+            ledger_then = following.ledger
+            # An entry that has been in hand for long is claimed once more.
+            new = {entry.id: entry for entry in following.entries if entry.id not in entries}
+            entries |= new
+            events, more = events + _announced(new.values()), bool(new)
+        return Batch(list(entries.values()), ledger_then) if entries else None
 
     def store(self, connection: Connection, batch: Batch) -> Stored:
         """Store a batch in one transaction, then write its dead letters and acknowledge it.
@@ -212,7 +214,7 @@ class Ingest:
             try:
                 return self._write(connection, batch, judged, now)
             except MissingPartition:
-                days = {_day(event) for each in judged for _, event in each.good}
+                days = {utc_day(event.timestamp_us) for each in judged for _, event in each.good}
                 made = partitions.ensure(connection, days)
                 _log.info("made the missing partitions of %s", ", ".join(map(str, made)) or "no day")
         raise StoreUnavailable("PostgreSQL: a partition vanished while its events were being stored")
@@ -360,7 +362,3 @@ def _total_drops(judged: Iterable[Judged]) -> dict[str, int]:
 
 def _announced(entries: Iterable[Entry]) -> int:
     return sum(event_count(entry.fields) for entry in entries)
-
-
-def _day(event: Event) -> dt.date:
-    return (_EPOCH + dt.timedelta(microseconds=event.timestamp_us)).date()

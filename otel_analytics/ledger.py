@@ -1,4 +1,4 @@
-"""The books: every accepted event is stored, a duplicate, dead or pending; if one is missing, they show it."""
+"""The books: every accepted event is stored, a duplicate, dead or pending, or found to be missing."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,16 +1,19 @@
 """Raw events, written in batches."""
 
+import datetime as dt
 import json
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from otel_analytics.errors import RejectedRows
 from otel_analytics.record import Event
-from otel_analytics.store.connection import Connection, transaction
+from otel_analytics.store import partitions
+from otel_analytics.store.connection import Connection, MissingPartition, transaction
 from otel_analytics.store.queries import load
 
 _QUERIES: Final = load("events")
 _encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _PARAMS: Final = Event._fields.index("query_params")
 _NORMALIZED: Final = Event._fields.index("query_params_normalized")
 
@@ -66,6 +69,42 @@ def insert_or_reject(connection: Connection, events: Sequence[Event]) -> Inserte
     )
     with transaction(connection):
         return _bisect(connection, events, in_key_order)
+
+
+def insert_making_partitions(
+    connection: Connection, events: Sequence[Event], *, first_day: dt.date
+) -> Inserted:
+    """Like `insert_or_reject`, but make partitions that are missing; for writers without a worker.
+
+    Args:
+        connection: Where the tables are.
+        events: The batch.
+        first_day: Events of earlier days are rejected; see `partitions.oldest_day`.
+
+    Raises:
+        NotMigrated: The tables are missing.
+        StoreUnavailable: The server does not answer, or does not accept writes.
+    """
+    days = [utc_day(event.timestamp_us) for event in events]
+    kept = [place for place, day in enumerate(days) if day >= first_day]
+    batch = [events[place] for place in kept]
+    try:
+        inserted = insert_or_reject(connection, batch)
+    except MissingPartition:
+        partitions.ensure(connection, {days[place] for place in kept})
+        inserted = insert_or_reject(connection, batch)
+    old = [
+        Rejection(place, "older than the days that are kept")
+        for place, day in enumerate(days)
+        if day < first_day
+    ]
+    refused = [Rejection(kept[place], reason) for place, reason in inserted.rejected]
+    return Inserted(inserted.stored, old + refused)
+
+
+def utc_day(timestamp_us: int) -> dt.date:
+    """The UTC day of a time in microseconds since 1970."""
+    return (_EPOCH + dt.timedelta(microseconds=timestamp_us)).date()
 
 
 def _bisect(connection: Connection, events: Sequence[Event], indexes: list[int]) -> Inserted:

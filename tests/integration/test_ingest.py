@@ -2,6 +2,7 @@ import datetime as dt
 import json
 import logging
 import threading
+import time
 
 import pytest
 from backend import (
@@ -144,6 +145,15 @@ def test_two_workers_with_the_same_entry_write_its_letter_once(bench):
     assert bench.ingest.store(bench.connection, mine) == Stored(entries=1)
     assert len(bench.reasons()) == 1
     assert bench.audit().balanced
+
+
+def test_an_entry_claimed_twice_into_one_batch_is_in_it_once(bench):
+    produce(bench.redis_url, *([make_event()] for _ in range(30)))
+    assert bench.ingest.read() is not None
+    _, greedy = bench.another(claim_idle_seconds=0.001)
+    time.sleep(0.01)
+    batch = greedy.read()
+    assert len({entry.id for entry in batch.entries}) == len(batch.entries) == 30
 
 
 def test_many_workers_at_once_store_everything_once(bench):
@@ -303,7 +313,9 @@ def test_an_outage_of_the_database_is_no_dead_letter(bench):
     produce(bench.redis_url, [make_event()])
     batch = bench.ingest.read()
     with raw_postgres(bench.dsn) as other:
-        other.execute("SELECT pg_terminate_backend(%s)", [scalar(bench.connection, "SELECT pg_backend_pid()")])
+        other.execute(
+            "SELECT pg_terminate_backend(%s)", [scalar(bench.connection, "SELECT pg_backend_pid()")]
+        )
     with pytest.raises(StoreUnavailable):
         bench.ingest.store(bench.connection, batch)
     assert bench.reasons() == []

@@ -9,7 +9,7 @@ from otel_analytics.errors import RejectedRows, StoreUnavailable
 from otel_analytics.record import Event
 from otel_analytics.store import partitions
 from otel_analytics.store.connection import MissingPartition, connect, transaction
-from otel_analytics.store.events import insert_events, insert_or_reject
+from otel_analytics.store.events import insert_events, insert_making_partitions, insert_or_reject
 from otel_analytics.store.hourly import touched_hours
 
 FULL = make_event(
@@ -88,11 +88,20 @@ def test_the_refused_are_found_and_the_others_stored(migrated_dsn):
         assert scalar(connection, "SELECT count(*) FROM route_analytics") == 36
 
 
+def test_a_writer_without_a_worker_gets_its_partitions(migrated_dsn):
+    today, first_day = NOW.date(), (NOW - DAY).date()
+    events = [make_event(), make_event(NOW - 2 * DAY), make_event(NOW - DAY), make_event(method="M" * 33)]
+    with connect(migrated_dsn) as connection:
+        inserted = insert_making_partitions(connection, events, first_day=first_day)
+        assert inserted.stored == 2
+        assert sorted(each.place for each in inserted.rejected) == [1, 3]
+        assert partitions.existing_days(connection) == {first_day, today}
+
+
 def test_a_transaction_that_fails_leaves_nothing(migrated_dsn):
     with store_connection(migrated_dsn) as connection:
         with pytest.raises(ZeroDivisionError), transaction(connection):
-            insert_events(connection, [make_event()])
-            raise ZeroDivisionError
+            assert 1 / (insert_events(connection, [make_event()]) - 1)
         assert scalar(connection, "SELECT count(*) FROM route_analytics") == 0
         assert touched_hours(connection) == []
 

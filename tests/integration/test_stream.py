@@ -44,7 +44,9 @@ def consumer(redis_url):
 
 
 def letter(entry_id: str, reason: str = "bad") -> NewLetter:
-    return NewLetter(entry_id, reason, "2026-11-24T12:00:00+00:00", {b"v": b"1", b"n": b"1", b"events": b"[[]]"})
+    return NewLetter(
+        entry_id, reason, "2026-11-24T12:00:00+00:00", {b"v": b"1", b"n": b"1", b"events": b"[[]]"}
+    )
 
 
 def test_an_entry_holds_a_batch_and_the_ledger_counts_it(redis_url, client):
@@ -201,7 +203,9 @@ def test_entries_of_a_killed_worker_of_this_host_are_taken_over_at_once(redis_ur
     assert not consumer.read(10).entries
     assert consumer.adopt_orphans() == 2
     assert len(consumer.read(10).entries) == 2
-    assert [each["name"].decode() for each in client.xinfo_consumers(STREAM, "otel-analytics")] == [consumer.name]
+    assert [each["name"].decode() for each in client.xinfo_consumers(STREAM, "otel-analytics")] == [
+        consumer.name
+    ]
     consumer.close()
 
 
@@ -237,7 +241,9 @@ def test_trim_makes_room_when_kept_entries_crowd_the_stream(redis_url, client):
     produce(redis_url, *([make_event()] for _ in range(10)))
     consumer.ack([entry.id for entry in consumer.read(8).entries])
     consumer.trim(3_600, max_entries=10)
-    assert 3 <= client.xlen(STREAM) <= 5  # the two undelivered ones, the last delivered, and some of the others
+    assert (
+        3 <= client.xlen(STREAM) <= 5
+    )  # the two undelivered ones, the last delivered, and some of the others
     assert len(consumer.read(10).entries) == 2
     consumer.close()
 

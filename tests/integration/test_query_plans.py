@@ -1,0 +1,125 @@
+"""With thirty days of data, the statements read the one day or hour they are about, and by index."""
+
+import datetime as dt
+
+import pytest
+from backend import DAY, HOUR, NOW, raw_postgres
+
+from otel_analytics.store import partitions
+from otel_analytics.store.connection import connect
+from otel_analytics.store.ledger import sortable
+from otel_analytics.store.queries import load
+
+DAYS = 30
+NOON = dt.datetime(2026, 11, 10, 12, tzinfo=dt.UTC)
+ONE_DAY = "route_analytics_y2026m11d10"
+
+SEED = """
+    INSERT INTO route_analytics (
+        "timestamp", event_id, route, route_full, method, status_code, duration_ms, user_id,
+        query_params_normalized)
+    SELECT
+        %(first)s::timestamptz + n * interval '20 seconds', md5(n::text)::uuid, '/route/' || n %% 50, '/', 'GET', 200,
+        n %% 997, 'user' || n %% 500, jsonb_build_object('q', n %% 7)
+    FROM generate_series(0, 30 * 4320 - 1) AS n;
+"""
+SEED_HOURLY = """
+    INSERT INTO route_analytics_hourly (
+        "timestamp", route, method, query_params_normalized, total_requests, successful_requests,
+        client_errors, server_errors, avg_duration_ms, p50_duration_ms, p95_duration_ms, p99_duration_ms, unique_users)
+    SELECT
+        %(last)s::timestamptz - hour * interval '1 hour', '/route/' || route, 'GET', '{}', 1, 1, 0, 0, 1, 1, 1, 1, 1
+    FROM generate_series(0, 24 * 100) AS hour, generate_series(1, 50) AS route
+"""
+SEED_ENTRIES = """
+    INSERT INTO route_analytics_stream_entries (epoch, entry_id)
+    SELECT 'now', lpad(n::text, 20, '0') || '-' || repeat('0', 20) FROM generate_series(1, 50000) AS n
+"""
+
+
+@pytest.fixture
+def seeded(migrated_dsn):
+    first = (NOW - DAYS * DAY).replace(hour=0, minute=0)
+    with connect(migrated_dsn) as connection:
+        partitions.ensure(connection, partitions.days_from(first.date(), NOW.date()))
+    with raw_postgres(migrated_dsn) as connection:
+        connection.execute(SEED, {"first": first})
+        connection.execute(SEED_HOURLY, {"last": NOW.replace(minute=0)})
+        connection.execute(SEED_ENTRIES)
+        connection.execute("ANALYZE")
+        yield connection
+
+
+def nodes(plan):
+    yield plan
+    for child in plan.get("Plans", ()):
+        yield from nodes(child)
+
+
+def explain(connection, statement, parameters):
+    statement = statement if isinstance(statement, bytes) else statement.encode()
+    ((found,),) = connection.execute(b"EXPLAIN (FORMAT JSON) " + statement, parameters).fetchall()
+    return list(nodes(found[0]["Plan"]))
+
+
+def scans(plan, table):
+    """Relation to kinds of scan, for the reads of a table and its partitions."""
+    found: dict[str, set[str]] = {}
+    for node in plan:
+        relation = node.get("Relation Name", "")
+        # The indexes of a bitmap scan name no relation; the heap scan above them does.
+        if relation.startswith(table) and "Scan" in node["Node Type"]:
+            found.setdefault(relation, set()).add(node["Node Type"])
+    return found
+
+
+INDEXED = {"Index Scan", "Index Only Scan", "Bitmap Heap Scan"}
+RECOMPUTE = {
+    "hour": NOON,
+    "max_patterns": 200,
+    "max_pattern_bytes": 1_000,
+    "overflow": '{"otel_analytics.overflow": true}',
+}
+IDS = [sortable(f"{n}-0") for n in range(40_000, 40_010)]
+LOOKUPS = {
+    "route and time": "route = '/route/7'",
+    "user and time": "user_id = 'user7'",
+    "duration and time": "duration_ms > 994",
+    "time": "true",
+}
+
+
+def test_the_worker_reads_what_it_is_about_and_by_index(seeded, subtests):
+    with subtests.test("a recompute reads one hour of one partition"):
+        plan = explain(seeded, load("hourly")["recompute"], RECOMPUTE)
+        raw = scans(plan, "route_analytics_y")
+        assert raw.keys() == {ONE_DAY}
+        assert raw[ONE_DAY] <= INDEXED
+        assert scans(plan, "route_analytics_hourly")["route_analytics_hourly"] <= INDEXED
+
+    with subtests.test("storing a batch reads no partition"), seeded.transaction():
+        seeded.execute(load("events")["prepare_incoming"])
+        plan = explain(seeded, load("events")["store_incoming"], None)
+        assert scans(plan, "route_analytics_y") == {}
+
+    for name in ("known_entries", "recorded_dead"):
+        with subtests.test("entries are looked up by key", name=name):
+            plan = explain(seeded, load("ledger")[name], {"epoch": "now", "ids": IDS})
+            assert scans(plan, "route_analytics_stream_entries")["route_analytics_stream_entries"] <= INDEXED
+
+    with subtests.test("hours that are no longer kept are found by time"):
+        plan = explain(seeded, load("hourly")["forget"], {"before": NOW - 99 * DAY})
+        assert scans(plan, "route_analytics_hourly")["route_analytics_hourly"] <= INDEXED
+
+
+def test_lookups_of_raw_events_are_backed_by_an_index(seeded, subtests):
+    for name, condition in LOOKUPS.items():
+        with subtests.test(name):
+            statement = (
+                "SELECT event_id FROM route_analytics"
+                f' WHERE "timestamp" >= %(since)s AND "timestamp" < %(until)s AND {condition}'
+            )
+            plan = explain(seeded, statement, {"since": NOON, "until": NOON + HOUR})
+            raw = scans(plan, "route_analytics_y")
+            assert raw.keys() == {ONE_DAY}
+            assert raw[ONE_DAY] <= INDEXED

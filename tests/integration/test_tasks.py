@@ -1,0 +1,54 @@
+"""The worker's duties as plain functions, called by a scheduler."""
+
+import pytest
+from backend import DAY, make_event, make_settings, produce, raw_postgres, scalar
+
+from otel_analytics import tasks
+from otel_analytics.errors import NotMigrated
+from otel_analytics.worker import utc_now
+
+
+def test_each_task_does_its_part(redis_url, migrated_dsn):
+    settings = make_settings(redis_url, migrated_dsn)
+    produce(redis_url, [make_event(utc_now()), make_event(status_code=999)])
+    assert tasks.transfer(settings) == tasks.TransferResult(stored=1, duplicates=0, dead=1)
+    assert tasks.transfer(settings) == tasks.TransferResult(0, 0, 0)
+    assert tasks.rollup(settings) == 1
+    assert tasks.maintain(settings).partitions_made == []
+
+
+def test_a_task_fails_with_what_to_do(redis_url, postgres_dsn):
+    with pytest.raises(NotMigrated, match="otel-analytics migrate"):
+        tasks.transfer(make_settings(redis_url, postgres_dsn))
+
+
+@pytest.mark.filterwarnings("default")  # Celery's own
+def test_a_real_celery_worker_runs_them_from_the_environment(redis_url, migrated_dsn, monkeypatch):
+    celery = pytest.importorskip("celery")
+    from celery.contrib.testing.worker import start_worker
+
+    monkeypatch.setenv("OTEL_ANALYTICS_REDIS_URL", redis_url)
+    monkeypatch.setenv("OTEL_ANALYTICS_POSTGRES_DSN", migrated_dsn)
+    app = celery.Celery("shop", broker="memory://", backend="cache+memory://")
+
+    @app.task
+    def transfer():
+        return tasks.transfer().stored
+
+    @app.task
+    def rollup():
+        return tasks.rollup()
+
+    app.conf.beat_schedule = {
+        "transfer": {"task": transfer.name, "schedule": 600.0},
+        "rollup": {"task": rollup.name, "schedule": 3_600.0},
+    }
+    produce(redis_url, [make_event(utc_now()), make_event(utc_now() - DAY)])
+    with start_worker(app, pool="solo", perform_ping_check=False, shutdown_timeout=30):
+        results = {
+            name: app.send_task(entry["task"]).get(timeout=30)
+            for name, entry in app.conf.beat_schedule.items()
+        }
+    assert results == {"transfer": 2, "rollup": 2}
+    with raw_postgres(migrated_dsn) as connection:
+        assert scalar(connection, "SELECT sum(total_requests) FROM route_analytics_hourly") == 2
