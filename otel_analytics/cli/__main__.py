@@ -1,0 +1,103 @@
+"""The command `otel-analytics`: one module a command, put together here.
+
+A module of a command imports at its top only what its signature needs; drivers, numpy and rich are imported by the
+function that uses them, so that `--help` is quick.
+"""
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+from typer.exceptions import TyperException
+
+from otel_analytics._version import __version__
+from otel_analytics.cli.context import CommandContext
+from otel_analytics.errors import OtelAnalyticsError, SettingsError, UsageError
+
+PROGRAM: Final = "otel-analytics"
+_FAILURE: Final = 1
+_WRONG_USE: Final = 2
+_INTERRUPTED: Final = 130
+
+app = typer.Typer(
+    name=PROGRAM,
+    help="Tells a backend team what to cache, and proves it.",
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"{PROGRAM} {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    context: typer.Context,
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Settings file instead of ./otel-analytics.toml.")
+    ] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and every log line.")] = False,
+    version: Annotated[  # noqa: ARG001 - the callback acts
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    context.obj = CommandContext(config_file=config, debug=debug)
+    logging.basicConfig(
+        level=logging.DEBUG if debug else logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s %(message)s"
+        if debug
+        else "%(asctime)s %(levelname)s %(message)s",
+    )
+
+
+def main() -> None:
+    """Run the command line and exit: 0 done, 1 failed, 2 used wrongly."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command.
+
+    Args:
+        arguments: What follows the program's name.
+
+    Returns:
+        The exit code.
+    """
+    debug = "--debug" in arguments
+    try:
+        code = app(arguments or ["--help"], prog_name=PROGRAM, standalone_mode=False)
+        sys.stdout.flush()
+    except TyperException as error:
+        return _complain(f"{error.format_message()} See: {PROGRAM} --help", error.exit_code)
+    except typer.Abort:
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # The reader has seen enough; without this the interpreter complains when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except OtelAnalyticsError as error:
+        if debug:
+            raise
+        return _complain(
+            str(error), _WRONG_USE if isinstance(error, (SettingsError, UsageError)) else _FAILURE
+        )
+    return code if isinstance(code, int) else 0
+
+
+def _complain(message: str, code: int) -> int:
+    print(f"{PROGRAM}: {' '.join(message.split())}", file=sys.stderr)  # noqa: T201
+    return code
+
+
+if __name__ == "__main__":
+    main()
