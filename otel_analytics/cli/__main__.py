@@ -1,7 +1,7 @@
 """The command `otel-analytics`: one module a command, put together here.
 
-A module of a command imports at its top only what its signature needs; drivers, numpy and rich are imported by the
-function that uses them, so that `--help` is quick.
+A module of a command imports at its top only what its signature needs; drivers, numpy and rich are imported
+by the function that uses them, so that `--help` is quick.
 """
 
 import logging
