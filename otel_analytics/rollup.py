@@ -51,7 +51,12 @@ def rollup_touched(
 
 
 def rollup_range(
-    connection: Connection, settings: Settings, *, since: dt.datetime, until: dt.datetime
+    connection: Connection,
+    settings: Settings,
+    *,
+    since: dt.datetime,
+    until: dt.datetime,
+    progress: Callable[[dt.datetime], None] | None = None,
 ) -> int:
     """Recompute every hour of a range, whether marked or not; returns how many hours that were.
 
@@ -62,6 +67,7 @@ def rollup_range(
         settings: For `max_patterns_per_route`.
         since: The first moment of the range; its hour is recomputed as a whole.
         until: The range ends before this moment.
+        progress: Told each hour before it is recomputed.
 
     Raises:
         UsageError: The range is empty.
@@ -76,6 +82,8 @@ def rollup_range(
         for hour in (midnight + offset * HOUR for offset in range(24)):
             if hour + HOUR <= since or hour >= until:
                 continue
+            if progress is not None:
+                progress(hour)
             changed = hourly.recompute(
                 connection, hour, max_patterns=settings.max_patterns_per_route, wait=True
             )

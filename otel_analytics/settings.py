@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import os
+import re
 import tomllib
 import types
 import typing
@@ -10,12 +11,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
-from urllib.parse import urlsplit, urlunsplit
 
 from otel_analytics.errors import SettingsError
 
 ENV_PREFIX: Final = "OTEL_ANALYTICS_"
 CONFIG_FILE: Final = "otel-analytics.toml"
+# name = value, the value in single quotes where it holds spaces; a backslash escapes
+_LIBPQ_PAIR: Final = re.compile(r"(\w+)\s*=\s*('(?:[^'\\]|\\.)*'|(?:[^\s'\\]|\\.)*)")
+_SHOWN_LIBPQ_KEYS: Final = ("host", "hostaddr", "port", "dbname", "user", "service")
 CLIENT_FIELDS: Final = ("client_address", "user_agent", "referrer", "session_id")
 
 
@@ -140,9 +143,9 @@ def load(
     """
     environ = os.environ if environ is None else environ
     values: dict[str, Any] = {}
-    named_file = config_file or environ.get(f"{ENV_PREFIX}CONFIG")
-    if named_file or Path(CONFIG_FILE).is_file():
-        values.update(_from_file(Path(named_file or CONFIG_FILE)))
+    path = _config_path(environ, config_file)
+    if path is not None:
+        values.update(_from_file(path))
     values.update(_from_environment(environ))
     for name, value in (overrides or {}).items():
         if name not in _FIELDS:
@@ -153,16 +156,34 @@ def load(
 
 
 def without_password(url: str) -> str:
-    """The URL or libpq string as it may be shown: no password, no query."""
-    if "://" not in url:
-        return " ".join(part for part in url.split() if not part.lower().startswith(("password=", "sslpassword=")))
-    try:
-        parts = urlsplit(url)
-        host = parts.netloc.rpartition("@")[2]
-    except ValueError:
-        return url.partition("://")[0] + "://(unreadable)"
-    user = parts.username or ""
-    return urlunsplit((parts.scheme, f"{user}@{host}" if user else host, parts.path, "", ""))
+    """The URL or libpq string as it may be shown: where to and who, no password, no query."""
+    scheme, is_url, rest = url.partition("://")
+    if not is_url:
+        return " ".join(
+            f"{key}={value}" for key, value in _LIBPQ_PAIR.findall(url) if key in _SHOWN_LIBPQ_KEYS
+        )
+    authority, slash, path = rest.partition("?")[0].partition("/")
+    user_and_password, _, host = authority.rpartition("@")
+    # A password that was not percent-encoded puts its end where the host, the path or the query should be.
+    if "@" in rest[len(authority) :] or "@" in user_and_password:
+        return f"{scheme}://(unreadable)"
+    user = user_and_password.partition(":")[0]
+    return f"{scheme}://{user}{'@' if user else ''}{host}{slash}{path}"
+
+
+def source(
+    *, environ: Mapping[str, str] | None = None, config_file: str | os.PathLike[str] | None = None
+) -> tuple[Path | None, list[str]]:
+    """Where `load` finds settings: the TOML file, if any, and the names of the environment variables."""
+    environ = os.environ if environ is None else environ
+    return _config_path(environ, config_file), sorted(name for name in environ if name.startswith(ENV_PREFIX))
+
+
+def _config_path(environ: Mapping[str, str], config_file: str | os.PathLike[str] | None) -> Path | None:
+    named = config_file or environ.get(f"{ENV_PREFIX}CONFIG")
+    if named:
+        return Path(named)
+    return Path(CONFIG_FILE) if Path(CONFIG_FILE).is_file() else None
 
 
 def _from_file(path: Path) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
@@ -17,7 +17,7 @@ from otel_analytics.errors import SettingsError, StoreUnavailable, StreamUnavail
 from otel_analytics.ingest import Batch, Clock, Ingest, Stored
 from otel_analytics.maintenance import Maintained, maintain
 from otel_analytics.rollup import HOUR, Schedule, rollup_touched
-from otel_analytics.settings import Settings
+from otel_analytics.settings import Settings, without_password
 from otel_analytics.store import hourly, ledger, migrations
 from otel_analytics.store.connection import Connection, connect
 from otel_analytics.stream import Consumer, Inspector
@@ -31,6 +31,7 @@ _BLOCK_SECONDS: Final = 1.0
 _OBSERVE_SECONDS: Final = 5.0
 _TRIM_SECONDS: Final = 30.0
 _MAINTAIN_SECONDS: Final = 3_600.0
+_REPORT_SECONDS: Final = 60.0
 _FIRST_PAUSE_SECONDS: Final = 0.2
 _LONGEST_PAUSE_SECONDS: Final = 30.0
 
@@ -84,6 +85,7 @@ class Worker:
         self._in_hand: Batch | None = None
         self._schedule = Schedule(settings.rollup_interval_seconds)
         self._due: dict[str, float] = {}
+        self._unreported = Stored()
 
     def __enter__(self) -> Self:
         return self
@@ -112,23 +114,31 @@ class Worker:
         """
         self._inspector.ensure_safe()
         migrations.check(self._connection())
+        _log.info(
+            "connected to %s and %s",
+            without_password(self._settings.redis_url),
+            without_password(self._settings.postgres_dsn),
+        )
         self.maintain()
         orphans = self._consumer.adopt_orphans()
         if orphans:
             _log.info("took over %d entries of workers that were killed", orphans)
 
-    def run_once(self, stop: threading.Event | None = None) -> Run:
+    def run_once(
+        self, stop: threading.Event | None = None, progress: Callable[[Stored], None] | None = None
+    ) -> Run:
         """Do what there is to do and return: drain, roll up, maintain, trim.
 
         Args:
             stop: Once set, the batch in hand is finished and the rest left.
+            progress: Told after each batch what became of the events so far.
 
         Raises:
             OtelAnalyticsError: As `start` and `Ingest.store`; an outage is raised, not waited out.
         """
         stop = stop or threading.Event()
         self.start()
-        events = self.drain(stop)
+        events = self.drain(stop, progress)
         hours = self.rollup(stop)
         self.trim()
         self._observe()
@@ -153,13 +163,21 @@ class Worker:
                     if failures:
                         _log.info("working again after %d failures", failures)
                     failures = 0
+            self._report()
 
-    def drain(self, stop: threading.Event) -> Stored:
-        """Store everything that is on the stream now, and return what became of it."""
+    def drain(self, stop: threading.Event, progress: Callable[[Stored], None] | None = None) -> Stored:
+        """Store everything that is on the stream now, and return what became of it.
+
+        Args:
+            stop: Once set, the batch in hand is finished and the rest left.
+            progress: Told after each batch what became of the events so far.
+        """
         _, last_id = self._inspector.ledger_and_last_id()
         total = Stored()
         while not stop.is_set() and (batch := self._ingest.read()):
             total += self._store_batch(batch)
+            if progress is not None:
+                progress(total)
             # What is older was read before it, so entries that are added meanwhile do not keep this going for
             # ever.
             if id_parts(batch.entries[-1].id) >= id_parts(last_id):
@@ -196,6 +214,7 @@ class Worker:
         began = time.monotonic()
         stored = self._ingest.store(self._connection(), batch)
         self._metrics.batch_done(stored, time.monotonic() - began)
+        self._unreported += stored
         return stored
 
     def _keep_house(self, stop: threading.Event) -> None:
@@ -206,6 +225,8 @@ class Worker:
             self.maintain()
         if self._is_due("observe", _OBSERVE_SECONDS):
             self._observe()
+        if self._unreported.entries and self._is_due("report", _REPORT_SECONDS):
+            self._report()
 
     def _rollup_if_due(self, stop: threading.Event) -> None:
         now = self._clock()
@@ -231,6 +252,12 @@ class Worker:
         hours = hourly.touched_hours(self._connection())
         age = (self._clock() - hours[0] - HOUR).total_seconds() if hours else 0.0
         self._metrics.observe(self._inspector.status(), max(0.0, age))
+
+    def _report(self) -> None:
+        """Say what became of the events since the last report, if there were any."""
+        done, self._unreported = self._unreported, Stored()
+        if done.entries:
+            _log.info("stored %d events (%d duplicates, %d dead)", done.stored, done.duplicates, done.dead)
 
     def _wait_out(self, error: Exception, failures: int, stop: threading.Event) -> None:
         log = _log.warning if failures == 1 else _log.debug
@@ -268,6 +295,7 @@ class Worker:
                 f"setting worker_metrics_port: cannot serve metrics on {host}:{port}: {error.strerror};"
                 " choose another port, or 0 for none"
             ) from error
+        _log.info("serving metrics on http://%s:%d/metrics", host, port)
         try:
             yield
         finally:

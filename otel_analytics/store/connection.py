@@ -39,14 +39,19 @@ def connect(dsn: str, *, application_name: str = APPLICATION_NAME) -> Connection
         SettingsError: The DSN cannot be used.
         StoreUnavailable: The server does not answer, or does not let us in.
     """
+    malformed = SettingsError(
+        "setting postgres_dsn: not a PostgreSQL DSN; it looks like"
+        " postgresql://user:password@host:5432/database, with special characters percent-encoded"
+    )
     try:
         given = conninfo_to_dict(dsn)
     except psycopg.ProgrammingError:
         # The cause may quote a part of the password, so it is not repeated.
-        raise SettingsError(
-            "setting postgres_dsn: not a PostgreSQL DSN; it looks like"
-            " postgresql://user:password@host:5432/database, with special characters percent-encoded"
-        ) from None
+        raise malformed from None
+    # Nor may the server's words quote what libpq took for a host or a database: the end of a password with
+    # an @ or a / in it. A socket in the abstract namespace begins with @.
+    if any("@" in str(given.get(key, ""))[1:] for key in ("host", "port", "dbname")):
+        raise malformed
     defaults: dict[str, Any] = {
         "application_name": application_name,
         "connect_timeout": CONNECT_TIMEOUT_SECONDS,
