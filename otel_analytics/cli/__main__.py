@@ -7,15 +7,27 @@ by the function that uses them, so that `--help` is quick.
 import logging
 import os
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated, Final
 
-import typer
+_INSTALL: Final = "pip install 'otel-analytics[cli]'"
+try:
+    import typer
+except ModuleNotFoundError:
+    sys.exit(f"otel-analytics: the package typer is needed; run: {_INSTALL}")
 from typer.exceptions import TyperException
 
 from otel_analytics._version import __version__
+from otel_analytics.cli import audit, dlq, migrate, rollup, worker
 from otel_analytics.cli.context import CommandContext
-from otel_analytics.errors import OtelAnalyticsError, SettingsError, UsageError
+from otel_analytics.errors import (
+    OtelAnalyticsError,
+    SettingsError,
+    StoreUnavailable,
+    StreamUnavailable,
+    UsageError,
+)
 
 PROGRAM: Final = "otel-analytics"
 _FAILURE: Final = 1
@@ -57,8 +69,17 @@ def _options(
     )
 
 
+app.command()(worker.worker)
+app.command()(migrate.migrate)
+app.command()(rollup.rollup)
+app.command()(audit.audit)
+app.add_typer(dlq.app, name="dlq")
+
+
 def main() -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 used wrongly."""
+    # What the terminal cannot show is shown in ASCII.
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     sys.exit(run(sys.argv[1:]))
 
 
@@ -71,27 +92,43 @@ def run(arguments: list[str]) -> int:
     Returns:
         The exit code.
     """
-    debug = "--debug" in arguments
     try:
         code = app(arguments or ["--help"], prog_name=PROGRAM, standalone_mode=False)
         sys.stdout.flush()
-    except TyperException as error:
-        return _complain(f"{error.format_message()} See: {PROGRAM} --help", error.exit_code)
-    except typer.Abort:
-        return _INTERRUPTED
     except BrokenPipeError:
         # The reader has seen enough; without this the interpreter complains when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         return _INTERRUPTED
-    except OtelAnalyticsError as error:
-        if debug:
-            raise
-        return _complain(
-            str(error), _WRONG_USE if isinstance(error, (SettingsError, UsageError)) else _FAILURE
-        )
+    except Exception as error:  # noqa: BLE001 - the last place that could turn it into words
+        if "--debug" in arguments:
+            traceback.print_exc()
+        return _complain(*_verdict(error))
     return code if isinstance(code, int) else 0
+
+
+def _verdict(error: Exception) -> tuple[str, int]:
+    """What to say of an error, and the exit code."""
+    match error:
+        case TyperException():
+            # Typer keeps the command it happened in, and says so in no other way.
+            command = getattr(getattr(error, "ctx", None), "command_path", PROGRAM)
+            return f"{error.format_message()} See: {command} --help", error.exit_code
+        case SettingsError() | UsageError():
+            return str(error), _WRONG_USE
+        case StreamUnavailable() | StoreUnavailable():
+            return f"{error} (to find out more, run: {PROGRAM} doctor)", _FAILURE
+        case OtelAnalyticsError():
+            return str(error), _FAILURE
+        case ImportError():
+            return f"the package {error.name} is needed; run: {_INSTALL}", _FAILURE
+        case OSError():
+            return f"{error.filename or 'output'}: {error.strerror or type(error).__name__}", _FAILURE
+        case _:
+            # Its message is not repeated: nobody knows what is in it.
+            what = f"unexpected {type(error).__name__}, a mistake in this program"
+            return f"{what}; to see where, run it again as: {PROGRAM} --debug ...", _FAILURE
 
 
 def _complain(message: str, code: int) -> int:

@@ -94,6 +94,10 @@ class DeadLetters:
         reply = self._connection.call("XRANGE", self._keys.dead, f"({after}", "+", "COUNT", count)
         return [_letter(letter_id.decode(), fields) for letter_id, fields in reply]
 
+    def count(self) -> int:
+        """How many letters there are."""
+        return int(self._connection.call("XLEN", self._keys.dead))
+
     def ids(self, before_ms: int | None = None) -> list[str]:
         """Ids of all letters there are now.
 
