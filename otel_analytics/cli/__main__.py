@@ -11,11 +11,10 @@ import traceback
 from pathlib import Path
 from typing import Annotated, Final
 
-_INSTALL: Final = "pip install 'otel-analytics[cli]'"
 try:
     import typer
 except ModuleNotFoundError:
-    sys.exit(f"otel-analytics: the package typer is needed; run: {_INSTALL}")
+    sys.exit("otel-analytics: the package typer is needed; run: pip install 'otel-analytics[cli]'")
 from typer.exceptions import TyperException
 
 from otel_analytics._version import __version__
@@ -30,6 +29,7 @@ from otel_analytics.errors import (
 )
 
 PROGRAM: Final = "otel-analytics"
+_INSTALL: Final = "pip install 'otel-analytics[cli]'"
 _FAILURE: Final = 1
 _WRONG_USE: Final = 2
 _INTERRUPTED: Final = 130
@@ -104,31 +104,36 @@ def run(arguments: list[str]) -> int:
     except Exception as error:  # noqa: BLE001 - the last place that could turn it into words
         if "--debug" in arguments:
             traceback.print_exc()
-        return _complain(*_verdict(error))
+        return _complain(_words(error), _exit_code(error))
     return code if isinstance(code, int) else 0
 
 
-def _verdict(error: Exception) -> tuple[str, int]:
-    """What to say of an error, and the exit code."""
+def _exit_code(error: Exception) -> int:
+    if isinstance(error, TyperException):
+        return error.exit_code
+    return _WRONG_USE if isinstance(error, (SettingsError, UsageError)) else _FAILURE
+
+
+def _words(error: Exception) -> str:
+    """What happened and what to do about it."""
     match error:
         case TyperException():
             # Typer keeps the command it happened in, and says so in no other way.
             command = getattr(getattr(error, "ctx", None), "command_path", PROGRAM)
-            return f"{error.format_message()} See: {command} --help", error.exit_code
-        case SettingsError() | UsageError():
-            return str(error), _WRONG_USE
+            message = error.format_message().replace("Value error, ", "").removesuffix(".")
+            return f"{message}; see: {command} --help"
         case StreamUnavailable() | StoreUnavailable():
-            return f"{error} (to find out more, run: {PROGRAM} doctor)", _FAILURE
+            return f"{error} (to find out more, run: {PROGRAM} doctor)"
         case OtelAnalyticsError():
-            return str(error), _FAILURE
+            return str(error)
         case ImportError():
-            return f"the package {error.name} is needed; run: {_INSTALL}", _FAILURE
+            return f"the package {error.name} is needed; run: {_INSTALL}"
         case OSError():
-            return f"{error.filename or 'output'}: {error.strerror or type(error).__name__}", _FAILURE
+            return f"{error.filename or 'output'}: {error.strerror or type(error).__name__}"
         case _:
             # Its message is not repeated: nobody knows what is in it.
             what = f"unexpected {type(error).__name__}, a mistake in this program"
-            return f"{what}; to see where, run it again as: {PROGRAM} --debug ...", _FAILURE
+            return f"{what}; to see where, run it again as: {PROGRAM} --debug ..."
 
 
 def _complain(message: str, code: int) -> int:

@@ -9,7 +9,8 @@ from otel_analytics.settings import without_password
 def migrate(context: typer.Context) -> None:
     """Make the tables, or bring them up to date.
 
-    Safe to run again, and from two places at once."""
+    Safe to run again, and from two places at once.
+    """
     dsn = load_settings(context).postgres_dsn
     from otel_analytics.store import migrations
 
