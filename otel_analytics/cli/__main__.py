@@ -18,7 +18,7 @@ except ModuleNotFoundError:
 from typer.exceptions import TyperException
 
 from otel_analytics._version import __version__
-from otel_analytics.cli import audit, dlq, migrate, rollup, worker
+from otel_analytics.cli import audit, dlq, doctor, migrate, rollup, worker
 from otel_analytics.cli.context import CommandContext
 from otel_analytics.errors import (
     OtelAnalyticsError,
@@ -74,6 +74,7 @@ app.command()(migrate.migrate)
 app.command()(rollup.rollup)
 app.command()(audit.audit)
 app.add_typer(dlq.app, name="dlq")
+app.command()(doctor.doctor)
 
 
 def main() -> None:

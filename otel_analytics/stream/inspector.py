@@ -10,6 +10,7 @@ from otel_analytics.stream.consumer import Entry
 from otel_analytics.stream.keys import GROUP, Keys, StreamLedger, id_parts
 
 _PAGE: Final = 50
+_SAVE_RESULTS: Final = ("rdb_last_bgsave_status", "aof_last_write_status", "aof_last_bgrewrite_status")
 LAG_LIMIT: Final = 1_000
 """Entries counted at most where the server (before 7.0) does not know the lag itself."""
 
@@ -23,16 +24,22 @@ class ServerInfo:
         eviction_policy: The setting `maxmemory-policy`.
         max_memory_bytes: 0 means no limit.
         used_memory_bytes: Memory in use.
+        system_memory_bytes: Memory of its machine.
         append_only: Whether every write goes to the append-only file.
         snapshots: The setting `save`; empty where no snapshots are taken.
+        saving_fails: Whether its last attempt to write to disk failed.
+        is_replica: Whether it follows another server and accepts no writes.
     """
 
     version: str
     eviction_policy: str | None
     max_memory_bytes: int | None
     used_memory_bytes: int | None
+    system_memory_bytes: int | None
     append_only: bool | None
     snapshots: str | None
+    saving_fails: bool
+    is_replica: bool
 
 
 @dataclass(frozen=True)
@@ -99,8 +106,11 @@ class Inspector:
             eviction_policy=None if policy is None else str(policy),
             max_memory_bytes=_int(info.get("maxmemory")),
             used_memory_bytes=_int(info.get("used_memory")),
+            system_memory_bytes=_int(info.get("total_system_memory")),
             append_only=None if append_only is None else append_only == "yes",
             snapshots=self._config("save"),
+            saving_fails=any(info.get(name, "ok") != "ok" for name in _SAVE_RESULTS),
+            is_replica=info.get("role") == "slave",
         )
 
     def ensure_safe(self) -> None:
