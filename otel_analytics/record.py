@@ -4,7 +4,6 @@ Standard library only: this module is imported by the instrumented application, 
 """
 
 import json
-import math
 from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
@@ -128,18 +127,16 @@ def parse_event(item: Any) -> Event:
         raise InvalidEvent(f"not an array of {_FIELD_COUNT} fields")
     event = Event._make(item)
     _check_hex("event_id", event.event_id, 32)
-    if event.trace_id is not None:
-        _check_hex("trace_id", event.trace_id, 32)
-    if event.span_id is not None:
-        _check_hex("span_id", event.span_id, 16)
+    for name, digits in _OPTIONAL_IDS:
+        value = getattr(event, name)
+        if value is not None:
+            _check_hex(name, value, digits)
     _check_int("timestamp_us", event.timestamp_us, _YEAR_2000_US, _YEAR_2100_US)
     _check_int("status_code", event.status_code, _FIRST_HTTP_STATUS, _LAST_HTTP_STATUS)
     _check_duration("duration_ms", event.duration_ms)
     if event.ttfb_ms is not None:
         _check_duration("ttfb_ms", event.ttfb_ms)
-    _check_text("route", event.route, MAX_ROUTE_BYTES)
-    if len(event.route.encode()) > MAX_ROUTE_BYTES:
-        raise InvalidEvent(f"route is longer than {MAX_ROUTE_BYTES} bytes")
+    _check_route(event.route)
     _check_text("route_full", event.route_full, MAX_ROUTE_FULL_LENGTH)
     _check_text("method", event.method, MAX_TEXT_LENGTH)
     for name in _OPTIONAL_TEXTS:
@@ -157,6 +154,7 @@ def parse_event(item: Any) -> Event:
     return event
 
 
+_OPTIONAL_IDS: Final = (("trace_id", 32), ("span_id", 16))
 _OPTIONAL_TEXTS: Final = (
     "user_id", "error_type", "cache_status", "client_address", "user_agent", "referrer", "session_id",
 )  # fmt: skip
@@ -178,7 +176,8 @@ def _check_int(name: str, value: Any, smallest: int, largest: int) -> None:
 
 
 def _check_duration(name: str, value: Any) -> None:
-    if type(value) not in (int, float) or not math.isfinite(value) or not 0 <= value <= _MAX_DURATION_MS:
+    # NaN fails the comparison, too; math.isfinite would raise on an integer beyond any float.
+    if type(value) not in (int, float) or not 0 <= value <= _MAX_DURATION_MS:
         raise InvalidEvent(f"{name} is not a duration from 0 to {_MAX_DURATION_MS:.0f} ms")
 
 
@@ -189,6 +188,12 @@ def _check_text(name: str, value: Any, longest: int) -> None:
         raise InvalidEvent(f"{name} is longer than {longest} characters")
     if not is_storable(value):
         raise InvalidEvent(f"{name} holds a character that PostgreSQL cannot store")
+
+
+def _check_route(value: Any) -> None:
+    _check_text("route", value, MAX_ROUTE_BYTES)
+    if len(value.encode()) > MAX_ROUTE_BYTES:
+        raise InvalidEvent(f"route is longer than {MAX_ROUTE_BYTES} bytes")
 
 
 def _check_params(name: str, value: Any) -> None:

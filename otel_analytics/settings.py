@@ -2,10 +2,10 @@
 
 import dataclasses
 import difflib
+import math
 import os
 import re
 import tomllib
-import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +19,8 @@ CONFIG_FILE: Final = "otel-analytics.toml"
 # name = value, the value in single quotes where it holds spaces; a backslash escapes
 _LIBPQ_PAIR: Final = re.compile(r"(\w+)\s*=\s*('(?:[^'\\]|\\.)*'|(?:[^\s'\\]|\\.)*)")
 _SHOWN_LIBPQ_KEYS: Final = ("host", "hostaddr", "port", "dbname", "user", "service")
+_A_YEAR: Final = 366 * 86_400
+"""Seconds. To wait for longer is a mistake, and far longer than this a clock overflows."""
 CLIENT_FIELDS: Final = ("client_address", "user_agent", "referrer", "session_id")
 
 
@@ -33,7 +35,7 @@ class Settings:
     Attributes:
         redis_url: Where the stream is. May hold a password, so it never appears in a message.
         postgres_dsn: Where events are stored, as a URL or a libpq string. May hold a password.
-        exporter: Where the instrumented application sends its events: to the stream, or straight to PostgreSQL.
+        exporter: Whether the application sends its events to the stream or straight to PostgreSQL.
         key_prefix: What the names of the Redis keys begin with. Put it in braces for Redis Cluster.
         buffer_size: Events an application process keeps in memory at most while they cannot be delivered.
         export_batch_size: Events in one delivery at most.
@@ -45,8 +47,8 @@ class Settings:
         response_hash_max_bytes: Body bytes that go into the hash at most.
         hash_key: Secret for `response_hash` and `user_id_hmac`. Processes of one service need the same.
         user_id_hmac: Store the keyed HMAC of user ids instead of the ids; needs `hash_key`.
-        capture_client: Which of `client_address`, `user_agent`, `referrer`, `session_id` to store; none by default.
-        pattern_ignored_params: Further query parameters that vary inside one pattern, beside the built-in ones.
+        capture_client: Which of `client_address`, `user_agent`, `referrer`, `session_id` to store.
+        pattern_ignored_params: More query parameters that vary inside one pattern, beside the built-in ones.
         redacted_params: Further query parameters whose values are never stored, beside the built-in ones.
         excluded_paths: Paths whose requests are not recorded at all, such as health checks.
         metrics_path: Where the instrumented application serves Prometheus metrics; empty to serve none.
@@ -55,12 +57,12 @@ class Settings:
         worker_interval_seconds: Pause between two runs of the worker; 0 drains as events come.
         worker_metrics_host: Address on which the worker serves its own metrics.
         worker_metrics_port: Port for the same; 0 to serve none.
-        claim_idle_seconds: After this long without an acknowledgement, an entry is taken over by another worker.
+        claim_idle_seconds: After so long without an acknowledgement, another worker takes an entry over.
         poison_limit: So many entries in a row without one storable event stop the worker.
         raw_retention_days: How long raw events are kept.
         hourly_retention_days: How long hourly figures are kept.
         partitions_ahead_days: How many days of partitions exist before they are needed.
-        max_patterns_per_route: Parameter patterns kept apart per route and hour; the rest are summed in one row.
+        max_patterns_per_route: Patterns kept apart per route and hour; the rest are summed in one row.
         rollup_interval_seconds: How often the worker recomputes hours that changed.
         days: Days of history an analysis looks back.
         top_n_routes: Rows a ranking shows.
@@ -78,9 +80,9 @@ class Settings:
     buffer_size: int = field(default=10_000, metadata=_positive())
     export_batch_size: int = field(default=500, metadata=_positive(max=5_000))
     export_interval_seconds: float = field(default=0.5, metadata={"min": 0.001, "max": 60})
-    flush_timeout_seconds: float = field(default=5.0, metadata={"min": 0})
+    flush_timeout_seconds: float = field(default=5.0, metadata={"min": 0, "max": 3_600})
     stream_max_entries: int = field(default=100_000, metadata=_positive())
-    stream_retention_seconds: float = field(default=7_200.0, metadata={"min": 0})
+    stream_retention_seconds: float = field(default=7_200.0, metadata={"min": 0, "max": _A_YEAR})
 
     response_hash: bool = True
     response_hash_max_bytes: int = field(default=1_048_576, metadata=_positive())
@@ -94,17 +96,17 @@ class Settings:
     metrics_max_routes: int = field(default=500, metadata=_positive())
 
     worker_batch_size: int = field(default=5_000, metadata=_positive(max=100_000))
-    worker_interval_seconds: float = field(default=0.0, metadata={"min": 0})
+    worker_interval_seconds: float = field(default=0.0, metadata={"min": 0, "max": _A_YEAR})
     worker_metrics_host: str = "127.0.0.1"
     worker_metrics_port: int = field(default=9464, metadata={"min": 0, "max": 65_535})
-    claim_idle_seconds: float = field(default=60.0, metadata={"min": 0.001})
+    claim_idle_seconds: float = field(default=60.0, metadata={"min": 0.001, "max": _A_YEAR})
     poison_limit: int = field(default=100, metadata=_positive())
 
     raw_retention_days: int = field(default=30, metadata=_positive(max=3_650))
     hourly_retention_days: int = field(default=400, metadata=_positive(max=36_500))
     partitions_ahead_days: int = field(default=3, metadata=_positive(max=365))
     max_patterns_per_route: int = field(default=200, metadata=_positive())
-    rollup_interval_seconds: float = field(default=60.0, metadata={"min": 0.1})
+    rollup_interval_seconds: float = field(default=60.0, metadata={"min": 0.1, "max": _A_YEAR})
 
     days: int = field(default=7, metadata=_positive(max=36_500))
     top_n_routes: int = field(default=20, metadata=_positive(max=1_000_000))
@@ -252,22 +254,29 @@ def _parse(text: str, kind: Any) -> Any:
 def _problem(each: "dataclasses.Field[Any]", value: Any) -> str | None:
     """Why the value cannot be used, or None. Never repeats a value, which may be a secret."""
     kind = _TYPES[each.name]
-    origin = typing.get_origin(kind)
-    if origin is Literal:
+    if typing.get_origin(kind) is Literal:
         choices = typing.get_args(kind)
         return None if value in choices else f"must be one of {', '.join(choices)}"
-    expected: Any = {tuple: tuple, types.UnionType: object}.get(origin, kind)
+    expected = typing.get_origin(kind) or kind
     fits = isinstance(value, (int, float)) if expected is float else isinstance(value, expected)
     if not fits or (isinstance(value, bool) and expected is not bool):
         return f"must be {_KIND_NAMES[expected]}"
-    if expected is tuple and not all(isinstance(part, str) for part in value):
+    if expected is tuple:
+        return _list_problem(each, value)
+    return _number_problem(each, value) if expected in (int, float) else None
+
+
+def _list_problem(each: "dataclasses.Field[Any]", value: tuple[Any, ...]) -> str | None:
+    if not all(isinstance(part, str) for part in value):
         return "must be a list of texts"
     allowed = each.metadata.get("choices")
-    if allowed and not set(value) <= set(allowed):
-        return f"may hold only {', '.join(allowed)}"
+    return f"may hold only {', '.join(allowed)}" if allowed and not set(value) <= set(allowed) else None
+
+
+def _number_problem(each: "dataclasses.Field[Any]", value: float) -> str | None:
+    if isinstance(value, float) and not math.isfinite(value):
+        return "must be a finite number"
     smallest, largest = each.metadata.get("min"), each.metadata.get("max")
-    if expected in (int, float) and value != value:  # noqa: PLR0124 - NaN
-        return "must be a number"
     if smallest is not None and value < smallest:
         return f"must be at least {smallest:g}"
     if largest is not None and value > largest:

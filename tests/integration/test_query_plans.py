@@ -19,16 +19,18 @@ SEED = """
         "timestamp", event_id, route, route_full, method, status_code, duration_ms, user_id,
         query_params_normalized)
     SELECT
-        %(first)s::timestamptz + n * interval '20 seconds', md5(n::text)::uuid, '/route/' || n %% 50, '/', 'GET', 200,
-        n %% 997, 'user' || n %% 500, jsonb_build_object('q', n %% 7)
+        %(first)s::timestamptz + n * interval '20 seconds', md5(n::text)::uuid, '/route/' || n %% 50, '/',
+        'GET', 200, n %% 997, 'user' || n %% 500, jsonb_build_object('q', n %% 7)
     FROM generate_series(0, 30 * 4320 - 1) AS n;
 """
 SEED_HOURLY = """
     INSERT INTO route_analytics_hourly (
         "timestamp", route, method, query_params_normalized, total_requests, successful_requests,
-        client_errors, server_errors, avg_duration_ms, p50_duration_ms, p95_duration_ms, p99_duration_ms, unique_users)
+        client_errors, server_errors, avg_duration_ms, p50_duration_ms, p95_duration_ms, p99_duration_ms,
+        unique_users)
     SELECT
-        %(last)s::timestamptz - hour * interval '1 hour', '/route/' || route, 'GET', '{}', 1, 1, 0, 0, 1, 1, 1, 1, 1
+        %(last)s::timestamptz - hour * interval '1 hour', '/route/' || route, 'GET', '{}',
+        1, 1, 0, 0, 1, 1, 1, 1, 1
     FROM generate_series(0, 24 * 100) AS hour, generate_series(1, 50) AS route
 """
 SEED_ENTRIES = """

@@ -26,7 +26,8 @@ FIGURES = (
 # Written apart from the query under test, and plainer: everything in one GROUP BY.
 INDEPENDENT = """
     SELECT
-        to_timestamp(floor(extract(epoch FROM "timestamp") / 3600) * 3600), route, method, query_params_normalized,
+        to_timestamp(floor(extract(epoch FROM "timestamp") / 3600) * 3600), route, method,
+        query_params_normalized,
         count(*), sum((status_code / 100 = 2)::int), sum((status_code / 100 = 4)::int),
         sum((status_code / 100 = 5)::int),
         sum(duration_ms) / count(*),
