@@ -1,0 +1,285 @@
+"""What the instrumented application tells Prometheus: its requests, and how their events fare.
+
+Imports prometheus_client, so not to be imported before `directory.prepare` was called.
+"""
+
+import os
+import threading
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Final, Literal, TypeVar
+from weakref import WeakKeyDictionary
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, values
+from prometheus_client.core import Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+from otel_analytics.errors import SettingsError
+from otel_analytics.live.directory import VARIABLE, metric_files
+from otel_analytics.record import UNMATCHED_ROUTE, Event
+
+HistogramName = Literal[
+    "http_server_request_duration_seconds",
+    "http_server_request_body_size_bytes",
+    "http_server_response_body_size_bytes",
+    "http_server_request_db_queries",
+]
+GaugeName = Literal[
+    "http_server_active_requests",
+    "otel_analytics_buffer_events",
+]
+CounterName = Literal[
+    "http_server_cache_requests_total",
+    "otel_analytics_events_accepted_total",
+    "otel_analytics_events_dropped_total",
+    "otel_analytics_capture_errors_total",
+]
+
+_M = TypeVar("_M", bound=MetricWrapperBase)
+
+METHOD: Final = "http_request_method"
+ROUTE: Final = "http_route"
+STATUS: Final = "http_response_status_code"
+CACHE_STATUS: Final = "cache_status"
+"""The convention has no attribute for it; this is the name of RFC 9211's header."""
+
+OTHER_ROUTES: Final = "(other)"
+OTHER_CACHE_STATUS: Final = "_OTHER"
+CACHE_STATUSES: Final = frozenset({"hit", "miss", "bypass", "stale", "expired", "revalidated"})
+"""Kept apart; an application can say anything."""
+
+DURATION_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+"""Seconds, those of the OpenTelemetry conventions."""
+SIZE_BUCKETS: Final = tuple(float(4**power) for power in range(4, 13))
+"""Bytes, from 256 to 16 Mi."""
+QUERY_BUCKETS: Final = (0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0)
+
+_HISTOGRAMS: Final[dict[HistogramName, tuple[str, tuple[str, ...], tuple[float, ...]]]] = {
+    "http_server_request_duration_seconds": (
+        "Duration of requests, to the last byte of the response body.",
+        (METHOD, ROUTE, STATUS),
+        DURATION_BUCKETS,
+    ),
+    "http_server_request_body_size_bytes": (
+        "Size of request bodies as they passed.",
+        (METHOD, ROUTE),
+        SIZE_BUCKETS,
+    ),
+    "http_server_response_body_size_bytes": (
+        "Size of response bodies as they passed, after compression.",
+        (METHOD, ROUTE),
+        SIZE_BUCKETS,
+    ),
+    "http_server_request_db_queries": (
+        "Database queries made for a request.",
+        (METHOD, ROUTE),
+        QUERY_BUCKETS,
+    ),
+}
+_GAUGES: Final[dict[GaugeName, tuple[str, tuple[str, ...]]]] = {
+    "http_server_active_requests": ("Requests in progress.", (METHOD,)),
+    "otel_analytics_buffer_events": ("Events in memory that are not delivered yet.", ()),
+}
+_COUNTERS: Final[dict[CounterName, tuple[str, tuple[str, ...]]]] = {
+    "http_server_cache_requests_total": (
+        "Requests of which a cache said what it did.",
+        (ROUTE, CACHE_STATUS),
+    ),
+    "otel_analytics_events_accepted_total": ("Events delivered.", ()),
+    "otel_analytics_events_dropped_total": ("Events given up.", ("reason",)),
+    "otel_analytics_capture_errors_total": (
+        "Errors of the capture, none of which reached the application.",
+        (),
+    ),
+}
+
+
+class _Instruments(Collector):
+    """All metrics of one registry; registered as one, so entirely or not at all."""
+
+    def __init__(self) -> None:
+        self.histograms: dict[HistogramName, Histogram] = {
+            name: Histogram(name, text, labels, registry=None, buckets=buckets)
+            for name, (text, labels, buckets) in _HISTOGRAMS.items()
+        }
+        self.gauges: dict[GaugeName, Gauge] = {
+            name: Gauge(name, text, labels, registry=None, multiprocess_mode="livesum")
+            for name, (text, labels) in _GAUGES.items()
+        }
+        self.counters: dict[CounterName, Counter] = {
+            name: Counter(name, text, labels, registry=None) for name, (text, labels) in _COUNTERS.items()
+        }
+
+    def describe(self) -> Iterator[Metric]:
+        for each in self._all():
+            yield from each.describe()
+
+    def collect(self) -> Iterator[Metric]:
+        for each in self._all():
+            yield from each.collect()
+
+    def _all(self) -> Iterator[MetricWrapperBase]:
+        return chain(self.histograms.values(), self.gauges.values(), self.counters.values())
+
+
+_registered: Final[WeakKeyDictionary[CollectorRegistry, _Instruments]] = WeakKeyDictionary()
+"""A registry takes each name once, and several applications may share it."""
+_register_lock: Final = threading.Lock()
+
+
+def _instruments(registry: CollectorRegistry) -> _Instruments:
+    with _register_lock:
+        found = _registered.get(registry)
+        if found is None:
+            found = _Instruments()
+            try:
+                registry.register(found)
+            except ValueError as error:
+                raise SettingsError(f"{error}; give otel-analytics a registry of its own") from error
+            _registered[registry] = found
+        return found
+
+
+class _Series(dict[tuple[str | int, ...], _M]):
+    """The series of a metric by their label values: `labels` looks them up too, but takes a lock for it."""
+
+    def __init__(self, metric: _M) -> None:
+        super().__init__()
+        self._metric = metric
+
+    def __missing__(self, labels: tuple[str | int, ...]) -> _M:
+        series = self[labels] = self._metric.labels(*labels)
+        return series
+
+
+class LiveMetrics:
+    """Counts requests as they begin and end. Any thread may call it; a process makes it after a fork.
+
+    Several on one registry count into the same metrics.
+    """
+
+    def __init__(self, registry: CollectorRegistry, *, max_routes: int) -> None:
+        """Register the metrics; nothing is counted yet.
+
+        Args:
+            registry: Where they are to appear.
+            max_routes: Distinct routes a metric may have, besides `UNMATCHED_ROUTE`; further ones together
+                are `OTHER_ROUTES`. Each worker process counts for itself.
+
+        Raises:
+            SettingsError: The registry has metrics of these names from elsewhere.
+        """
+        metrics = _instruments(registry)
+        self._durations = _Series(metrics.histograms["http_server_request_duration_seconds"])
+        self._request_sizes = _Series(metrics.histograms["http_server_request_body_size_bytes"])
+        self._response_sizes = _Series(metrics.histograms["http_server_response_body_size_bytes"])
+        self._queries = _Series(metrics.histograms["http_server_request_db_queries"])
+        self._cache = _Series(metrics.counters["http_server_cache_requests_total"])
+        self._active = _Series(metrics.gauges["http_server_active_requests"])
+        self._max_routes = max_routes + 1
+        self._routes = {UNMATCHED_ROUTE: UNMATCHED_ROUTE}
+        self._routes_lock = threading.Lock()
+
+    def request_started(self, method: str) -> None:
+        """Count a request in; `request_ended` must follow.
+
+        Args:
+            method: A known one, or `_OTHER`.
+        """
+        self._active[(method,)].inc()
+
+    def request_ended(self, method: str) -> None:
+        """Count it out again.
+
+        Args:
+            method: The same as at its start.
+        """
+        self._active[(method,)].dec()
+
+    def observe(self, event: Event) -> None:
+        """Count a request that is over."""
+        method = event.method
+        route = self._routes.get(event.route) or self._admit(event.route)
+        self._durations[method, route, event.status_code].observe(event.duration_ms / 1000)
+        if event.request_size_bytes is not None:
+            self._request_sizes[method, route].observe(event.request_size_bytes)
+        if event.response_size_bytes is not None:
+            self._response_sizes[method, route].observe(event.response_size_bytes)
+        if event.db_query_count is not None:
+            self._queries[method, route].observe(event.db_query_count)
+        if event.cache_status is not None:
+            status = event.cache_status if event.cache_status in CACHE_STATUSES else OTHER_CACHE_STATUS
+            self._cache[route, status].inc()
+
+    def _admit(self, route: str) -> str:
+        with self._routes_lock:
+            if len(self._routes) < self._max_routes:
+                self._routes[route] = route
+            return self._routes.get(route, OTHER_ROUTES)
+
+
+class PipelineMetrics:
+    """What became of the events of this application. Any thread may call it."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        """Register the metrics; everything is 0.
+
+        Args:
+            registry: Where they are to appear.
+
+        Raises:
+            SettingsError: The registry has metrics of these names from elsewhere.
+        """
+        metrics = _instruments(registry)
+        self._accepted = metrics.counters["otel_analytics_events_accepted_total"]
+        self._dropped = metrics.counters["otel_analytics_events_dropped_total"]
+        self._errors = metrics.counters["otel_analytics_capture_errors_total"]
+        self._buffer = metrics.gauges["otel_analytics_buffer_events"]
+
+    def accepted(self, events: int) -> None:
+        """Count events that were delivered."""
+        self._accepted.inc(events)
+
+    def dropped(self, reason: str, events: int) -> None:
+        """Count events that were given up.
+
+        Args:
+            reason: One of a few, as it becomes a label.
+            events: How many.
+        """
+        self._dropped.labels(reason).inc(events)
+
+    def buffered(self, events: int) -> None:
+        """Take over how many events wait for delivery in this process."""
+        self._buffer.set(events)
+
+    def capture_error(self) -> None:
+        """Count an error that was kept from the application."""
+        self._errors.inc()
+
+
+class _AllProcesses(Collector):
+    """The metrics of all processes of the run, summed."""
+
+    def collect(self) -> Iterator[Metric]:
+        files = metric_files(Path(os.environ[VARIABLE]))
+        yield from MultiProcessCollector.merge([str(each) for each in files])  # type: ignore[no-untyped-call]
+
+
+def exposition(registry: CollectorRegistry, accept_header: str) -> tuple[bytes, str]:
+    """What a scrape is answered with: the body and its content type.
+
+    Where several processes share their metrics, these are the sums over all of them, whichever registry they
+    are in. Figures that only make sense for one process, such as `process_*`, are then left out.
+
+    Args:
+        registry: What to show in a single process.
+        accept_header: Decides between the text format and OpenMetrics.
+    """
+    encode, content_type = choose_encoder(accept_header)
+    shared = values.ValueClass is not values.MutexValue
+    return encode(_AllProcesses() if shared else registry), content_type

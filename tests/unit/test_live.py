@@ -1,0 +1,185 @@
+from typing import get_args
+
+import pytest
+from backend import make_event
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+
+from otel_analytics.errors import SettingsError
+from otel_analytics.live.metrics import (
+    CounterName,
+    GaugeName,
+    HistogramName,
+    LiveMetrics,
+    PipelineMetrics,
+    exposition,
+)
+
+
+@pytest.fixture
+def registry():
+    return CollectorRegistry()
+
+
+def samples(registry, name):
+    """Label values, in the order of the labels' names, to value."""
+    return {
+        tuple(value for _, value in sorted(sample.labels.items())): sample.value
+        for metric in registry.collect()
+        for sample in metric.samples
+        if sample.name == name
+    }
+
+
+def test_a_request_is_counted_in_every_histogram(registry):
+    live = LiveMetrics(registry, max_routes=10)
+    live.observe(
+        make_event(
+            duration_ms=80.0,
+            status_code=201,
+            method="POST",
+            request_size_bytes=300,
+            response_size_bytes=5_000,
+            db_query_count=0,
+        )
+    )
+
+    key = ("POST", "201", "/items/{id}")
+    assert samples(registry, "http_server_request_duration_seconds_sum") == {key: pytest.approx(0.08)}
+    below = samples(registry, "http_server_request_duration_seconds_bucket")
+    assert below[(*key, "0.075")] == 0
+    assert below[(*key, "0.1")] == 1
+    bounds = "0.005 0.01 0.025 0.05 0.075 0.1 0.25 0.5 0.75 1.0 2.5 5.0 7.5 10.0 +Inf"
+    assert " ".join(labels[-1] for labels in below) == bounds
+    key = ("POST", "/items/{id}")
+    assert samples(registry, "http_server_request_body_size_bytes_sum") == {key: 300}
+    assert samples(registry, "http_server_response_body_size_bytes_sum") == {key: 5_000}
+    assert samples(registry, "http_server_request_db_queries_bucket")[(*key, "0.0")] == 1
+
+
+def test_what_was_not_observed_is_not_counted(registry):
+    LiveMetrics(registry, max_routes=10).observe(make_event())
+
+    assert samples(registry, "http_server_request_duration_seconds_count") == {
+        ("GET", "200", "/items/{id}"): 1
+    }
+    for name in (
+        "http_server_request_body_size_bytes_count",
+        "http_server_response_body_size_bytes_count",
+        "http_server_request_db_queries_count",
+        "http_server_cache_requests_total",
+    ):
+        assert samples(registry, name) == {}, name
+
+
+def test_routes_past_the_limit_share_one_value(registry):
+    live = LiveMetrics(registry, max_routes=2)
+    for route in ("/a", "/b", "/c", "/d", "/a", "/c", "(unmatched)"):
+        live.observe(make_event(route=route, response_size_bytes=1, cache_status="hit"))
+
+    expected = {"/a": 2, "/b": 1, "(other)": 3, "(unmatched)": 1}
+    durations = samples(registry, "http_server_request_duration_seconds_count")
+    assert {route: count for (_, _, route), count in durations.items()} == expected
+    sizes = samples(registry, "http_server_response_body_size_bytes_count")
+    assert {route: count for (_, route), count in sizes.items()} == expected
+    hits = samples(registry, "http_server_cache_requests_total")
+    assert {route: count for (_, route), count in hits.items()} == expected
+
+
+def test_only_known_cache_states_become_labels(registry):
+    live = LiveMetrics(registry, max_routes=2)
+    for status in ("hit", "miss", "miss", "key=7", "key=8"):
+        live.observe(make_event(route="/a", cache_status=status))
+
+    assert samples(registry, "http_server_cache_requests_total") == {
+        ("hit", "/a"): 1,
+        ("miss", "/a"): 2,
+        ("_OTHER", "/a"): 2,
+    }
+
+
+def test_nothing_of_a_user_or_a_raw_path_reaches_the_page(registry):
+    LiveMetrics(registry, max_routes=2).observe(
+        make_event(route_full="/items/4711?sort=asc", user_id="ada", query_params={"sort": "secret-sort"})
+    )
+    body, _ = exposition(registry, "")
+    assert b"/items/{id}" in body
+    for raw in (b"4711", b"ada", b"secret-sort"):
+        assert raw not in body
+
+
+def test_requests_in_progress(registry):
+    live = LiveMetrics(registry, max_routes=2)
+    for method in ("GET", "GET", "POST"):
+        live.request_started(method)
+    live.request_ended("GET")
+    assert samples(registry, "http_server_active_requests") == {("GET",): 1, ("POST",): 1}
+
+
+def test_several_on_one_registry_count_together(registry):
+    for _ in range(2):
+        LiveMetrics(registry, max_routes=2).observe(make_event())
+        PipelineMetrics(registry).accepted(3)
+    assert samples(registry, "http_server_request_duration_seconds_count") == {
+        ("GET", "200", "/items/{id}"): 2
+    }
+    assert samples(registry, "otel_analytics_events_accepted_total") == {(): 6}
+
+
+def test_a_name_that_is_taken_is_refused_and_leaves_nothing_behind(registry):
+    taken = Gauge("http_server_active_requests", "Somebody else's.", registry=registry)
+    with pytest.raises(SettingsError, match="registry of its own"):
+        LiveMetrics(registry, max_routes=2)
+    registry.unregister(taken)
+    LiveMetrics(registry, max_routes=2)
+
+
+def test_the_pipeline_reports_on_itself(registry):
+    pipeline = PipelineMetrics(registry)
+    pipeline.accepted(5)
+    pipeline.dropped("buffer_full", 2)
+    pipeline.dropped("stopping", 1)
+    pipeline.buffered(7)
+    pipeline.buffered(4)
+    pipeline.capture_error()
+
+    assert samples(registry, "otel_analytics_events_accepted_total") == {(): 5}
+    assert samples(registry, "otel_analytics_events_dropped_total") == {("buffer_full",): 2, ("stopping",): 1}
+    assert samples(registry, "otel_analytics_buffer_events") == {(): 4}
+    assert samples(registry, "otel_analytics_capture_errors_total") == {(): 1}
+
+
+@pytest.mark.parametrize(
+    ("accept", "content_type", "parse"),
+    [
+        ("", "text/plain; version=0.0.4", parse_text),
+        ("application/openmetrics-text;version=1.0.0", "application/openmetrics-text", parse_openmetrics),
+    ],
+)
+def test_the_page_is_in_the_format_asked_for(registry, accept, content_type, parse):
+    LiveMetrics(registry, max_routes=2).observe(make_event(cache_status="hit"))
+    PipelineMetrics(registry).dropped("buffer_full", 1)
+    Counter("orders", "The application's own.", registry=registry).inc()
+
+    body, answered = exposition(registry, accept)
+    assert answered.startswith(content_type)
+    names = {sample.name for family in parse(body.decode()) for sample in family.samples}
+    assert names > {"orders_total", "http_server_request_duration_seconds_bucket"}
+
+
+def test_names_keep_to_the_rules_of_prometheus(registry):
+    """Those that promtool checks: base units last, `_total` on counters and on nothing else, help on all."""
+    LiveMetrics(registry, max_routes=2)
+    for name in get_args(CounterName):
+        assert name.endswith("_total")
+    for name in (*get_args(GaugeName), *get_args(HistogramName)):
+        assert not name.endswith(("_total", "_count", "_sum", "_bucket"))
+    families = {family.name: family for family in registry.collect()}
+    for name in (*get_args(CounterName), *get_args(GaugeName), *get_args(HistogramName)):
+        assert families[name.removesuffix("_total")].documentation
+
+
+def test_the_default_registry_keeps_the_figures_of_the_process():
+    body, _ = exposition(REGISTRY, "")
+    assert b"python_info" in body
