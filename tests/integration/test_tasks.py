@@ -30,6 +30,7 @@ def test_a_real_celery_worker_runs_them_from_the_environment(redis_url, migrated
     monkeypatch.setenv("OTEL_ANALYTICS_REDIS_URL", redis_url)
     monkeypatch.setenv("OTEL_ANALYTICS_POSTGRES_DSN", migrated_dsn)
     app = celery.Celery("shop", broker="memory://", backend="cache+memory://")
+    app.conf.broker_transport_options = {"polling_interval": 0.05}
 
     @app.task
     def transfer():
@@ -46,7 +47,7 @@ def test_a_real_celery_worker_runs_them_from_the_environment(redis_url, migrated
     produce(redis_url, [make_event(utc_now()), make_event(utc_now() - DAY)])
     with start_worker(app, pool="solo", perform_ping_check=False, shutdown_timeout=30):
         results = {
-            name: app.send_task(entry["task"]).get(timeout=30)
+            name: app.send_task(entry["task"]).get(timeout=30, interval=0.05)
             for name, entry in app.conf.beat_schedule.items()
         }
     assert results == {"transfer": 2, "rollup": 2}
