@@ -1,0 +1,134 @@
+"""Tables for people: made to fit a terminal of 80 columns, and in full where the output is no terminal."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, TextIO
+
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from otel_analytics.present.rows import AbsoluteRow, PlanRow, RelativeRow
+from otel_analytics.present.text import compact, harmless, params_text, shorten_end, shorten_middle
+
+_WIDE: Final = 100
+"""Columns from which on there is room for two spaces between the columns of the table."""
+_LEAST_ROUTE: Final = 12
+_LEAST_PARAMS: Final = 8
+_MOST_ROUTE: Final = 200
+_MOST_PARAMS: Final = 120
+"""Columns of a terminal, where there is none."""
+_UNKNOWN: Final = "?"
+
+
+@dataclass
+class _Column:
+    header: str
+    cells: list[str]
+    justify: Literal["left", "right"] = "right"
+
+    @property
+    def width(self) -> int:
+        return max(cell_len(line) for line in (*self.header.split("\n"), *self.cells))
+
+
+def print_ranking(rows: Sequence[AbsoluteRow | RelativeRow], file: TextIO) -> None:
+    """A ranking. A score above the threshold is green; percentiles are rounded down to whole numbers."""
+    against_others = [row for row in rows if isinstance(row, RelativeRow)]
+    columns = [
+        *_names(rows),
+        _Column("req/h", [compact(row.avg_hourly_requests) for row in rows]),
+        _Column("p95\nms" if against_others else "p95 ms", [compact(row.avg_p95_latency_ms) for row in rows]),
+        _Column("users", [compact(row.avg_unique_users) for row in rows]),
+        _Column("score", [f"{_score(row):,.1f}" for row in rows]),
+        _Column("ok\n%" if against_others else "ok %", [_percent(row.success_rate) for row in rows]),
+    ]
+    if against_others:
+        columns += [
+            _Column("req\npct", [str(math.floor(row.popularity_percentile)) for row in against_others]),
+            _Column("p95\npct", [str(math.floor(row.latency_percentile)) for row in against_others]),
+            _Column("usr\npct", [str(math.floor(row.user_percentile)) for row in against_others]),
+        ]
+    _print(columns, file, marked=[isinstance(row, AbsoluteRow) and row.should_cache for row in rows])
+
+
+def print_plan(rows: Sequence[PlanRow], file: TextIO) -> None:
+    """What to cache, and which requests for it."""
+    columns = [
+        *_names(rows),
+        _Column("score", [f"{row.cache_priority_score:,.1f}" for row in rows]),
+        _Column("pages to cache", [shorten_end(_pages(row), 30) for row in rows], justify="left"),
+    ]
+    _print(columns, file)
+
+
+def print_line(line: str, file: TextIO) -> None:
+    """A remark under a table: broken between words where a terminal is too narrow for it."""
+    console = _console(file)
+    console.print(Text(line), soft_wrap=not console.is_terminal)
+
+
+def _names(rows: Sequence[AbsoluteRow | RelativeRow | PlanRow]) -> list[_Column]:
+    return [
+        _Column("#", [str(place) for place, _ in enumerate(rows, start=1)]),
+        _Column("method", [harmless(row.method) for row in rows], justify="left"),
+        _Column("route", [harmless(row.route) for row in rows], justify="left"),
+        _Column("params", [params_text(row.query_params_normalized) for row in rows], justify="left"),
+    ]
+
+
+def _score(row: AbsoluteRow | RelativeRow) -> float:
+    return row.cache_priority_score if isinstance(row, AbsoluteRow) else row.priority_score
+
+
+def _percent(share: float) -> str:
+    return "100" if share == 1 else f"{math.floor(share * 1000) / 10:.1f}"
+
+
+def _pages(row: PlanRow) -> str:
+    """The parameters to add to the pattern, for each request to cache."""
+    if row.pages_to_cache is None:
+        return _UNKNOWN
+    if row.pages_to_cache == [{"params": {}, "share": 1.0}]:
+        return "the only one"
+    return ", ".join(f"{params_text(page['params'])} ({page['share']:.0%})" for page in row.pages_to_cache)
+
+
+def _print(columns: list[_Column], file: TextIO, *, marked: Sequence[bool] = ()) -> None:
+    console = _console(file)
+    gap = 2 if not console.is_terminal or console.width >= _WIDE else 1
+    _shrink(columns, console.width if console.is_terminal else None, gap)
+    lines = max(column.header.count("\n") for column in columns)
+    table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="bold")
+    for column in columns:
+        header = "\n" * (lines - column.header.count("\n")) + column.header
+        table.add_column(Text(header), justify=column.justify, width=column.width, no_wrap=True)
+    scores = next(index for index, column in enumerate(columns) if column.header == "score")
+    for row, cells in enumerate(zip(*(column.cells for column in columns), strict=True)):
+        texts = [Text(cell) for cell in cells]
+        if marked and marked[row]:
+            texts[scores].stylize("bold green")
+        table.add_row(*texts)
+    console.width = max(console.width, sum(column.width + gap for column in columns))
+    console.print(table)
+
+
+def _shrink(columns: Sequence[_Column], available: int | None, gap: int) -> None:
+    """Make the table fit: the parameters give way first, then the route."""
+    route = next(column for column in columns if column.header == "route")
+    params = next(column for column in columns if column.header == "params")
+    if available is None:
+        route_cells, params_cells = _MOST_ROUTE, _MOST_PARAMS
+    else:
+        others = sum(column.width for column in columns if column not in (route, params))
+        room = available - others - gap * len(columns)
+        params_cells = max(_LEAST_PARAMS, min(params.width, max(room // 3, room - route.width)))
+        route_cells = max(_LEAST_ROUTE, room - params_cells)
+    route.cells = [shorten_middle(cell, route_cells) for cell in route.cells]
+    params.cells = [shorten_end(cell, params_cells) for cell in params.cells]
+
+
+def _console(file: TextIO) -> Console:
+    return Console(file=file, highlight=False, markup=False, emoji=False)

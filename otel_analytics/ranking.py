@@ -1,0 +1,153 @@
+"""The rankings, from the hourly table to rows that can be shown."""
+
+import datetime as dt
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
+
+from otel_analytics.analyze import absolute, relative
+from otel_analytics.analyze.basis import Basis
+from otel_analytics.analyze.candidates import Candidates, candidates, is_cacheable
+from otel_analytics.analyze.pages import first_pages
+from otel_analytics.figures import Histogram, PatternFigures, RequestForm
+from otel_analytics.present.rows import (
+    AbsoluteRow,
+    PlanRow,
+    RelativeRow,
+    absolute_row,
+    plan_row,
+    relative_row,
+)
+from otel_analytics.settings import Settings
+from otel_analytics.store import hourly, ledger, rankings
+from otel_analytics.store.connection import Connection
+
+SAMPLE: Final = 5_000
+"""The latest raw requests of a route that tell which pages are asked for."""
+
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True)
+class Ranking(Generic[Row]):
+    """A ranking and what it rests on.
+
+    Attributes:
+        rows: Best first.
+        basis: What was looked at.
+        candidates: All that could have been ranked, in no order.
+    """
+
+    rows: list[Row]
+    basis: Basis
+    candidates: list[PatternFigures]
+
+
+@dataclass(frozen=True)
+class _Read:
+    since: dt.datetime
+    until: dt.datetime
+    hours: list[dt.datetime]
+    candidates: Candidates
+    basis: Basis
+
+
+def rank_absolute(
+    connection: Connection, settings: Settings, *, now: dt.datetime, true_p95: bool = True
+) -> Ranking[AbsoluteRow]:
+    """What reaches the thresholds, by score.
+
+    Args:
+        connection: Where the tables are; not inside a transaction.
+        settings: For `days`, `top_n_routes`, the thresholds and `cache_score_threshold`.
+        now: The present.
+        true_p95: Whether to merge the histograms of the rows for `p95_latency_ms`, which else is None.
+
+    Raises:
+        NotMigrated: The tables are missing.
+        StoreUnavailable: PostgreSQL does not answer.
+    """
+    with rankings.reading(connection):
+        read = _read(connection, settings, now)
+        best = _scored(read, settings)[: settings.top_n_routes]
+        histograms = _histograms(connection, read, [each.figures for each in best], wanted=true_p95)
+    rows = [absolute_row(*pair) for pair in zip(best, histograms, strict=True)]
+    return Ranking(rows, read.basis, read.candidates.figures)
+
+
+def rank_relative(
+    connection: Connection, settings: Settings, *, now: dt.datetime, true_p95: bool = True
+) -> Ranking[RelativeRow]:
+    """Every candidate against the others, by priority; arguments and errors are those of `rank_absolute`."""
+    with rankings.reading(connection):
+        read = _read(connection, settings, now)
+        best = relative.rank(read.candidates.figures)[: settings.top_n_routes]
+        histograms = _histograms(connection, read, [each.figures for each in best], wanted=true_p95)
+    rows = [relative_row(*pair) for pair in zip(best, histograms, strict=True)]
+    return Ranking(rows, read.basis, read.candidates.figures)
+
+
+def plan(connection: Connection, settings: Settings, *, now: dt.datetime) -> Ranking[PlanRow]:
+    """What a caching layer is told to cache: everything above `cache_score_threshold` whose method is safe.
+
+    Args:
+        connection: Where the tables are; not inside a transaction.
+        settings: For `days`, the thresholds, `cache_score_threshold` and `pages_to_cache_per_route`.
+        now: The present.
+
+    Raises:
+        NotMigrated: The tables are missing.
+        StoreUnavailable: PostgreSQL does not answer.
+    """
+    with rankings.reading(connection):
+        read = _read(connection, settings, now)
+        chosen = [
+            each for each in _scored(read, settings) if each.should_cache and is_cacheable(each.figures)
+        ]
+        routes = [each.figures.route for each in chosen]
+        forms = rankings.request_forms(connection, read.since, read.until, routes, sample=SAMPLE)
+    by_pattern: defaultdict[tuple[str, str, str], list[RequestForm]] = defaultdict(list)
+    for form in forms:
+        by_pattern[form.route, form.method, form.pattern].append(form)
+    rows = []
+    for each in chosen:
+        seen = by_pattern[each.figures.route, each.figures.method, each.figures.pattern]
+        pages = first_pages(seen, settings.pages_to_cache_per_route)
+        rows.append(plan_row(each, pages, sum(form.requests for form in seen)))
+    return Ranking(rows, read.basis, read.candidates.figures)
+
+
+def _read(connection: Connection, settings: Settings, now: dt.datetime) -> _Read:
+    since = now - dt.timedelta(days=settings.days)
+    hours = rankings.hours(connection, since, now)
+    found = candidates(rankings.patterns(connection, since, now))
+    basis = Basis(
+        days=settings.days,
+        hours=len(hours),
+        first=hours[0] if hours else None,
+        last=hours[-1] if hours else None,
+        requests=found.requests,
+        unmatched_requests=found.unmatched_requests,
+        overflow_requests=found.overflow_requests,
+        accepted=sum(row.accepted for row in ledger.rows(connection)),
+        dropped=sum(ledger.drops(connection).values()),
+        latest_hour=hours[-1] if hours else rankings.latest_hour(connection),
+        waiting_hours=len(hourly.touched_hours(connection)),
+    )
+    return _Read(since, now, hours, found, basis)
+
+
+def _scored(read: _Read, settings: Settings) -> list[absolute.Scored]:
+    return absolute.rank(
+        read.candidates.figures,
+        min_requests=settings.min_requests,
+        min_latency=settings.min_latency,
+        cache_score_threshold=settings.cache_score_threshold,
+    )
+
+
+def _histograms(
+    connection: Connection, read: _Read, shown: Sequence[PatternFigures], *, wanted: bool
+) -> list[Histogram]:
+    return rankings.histograms(connection, read.hours, shown) if wanted and shown else [{} for _ in shown]
