@@ -18,7 +18,7 @@ except ModuleNotFoundError:
 from typer.exceptions import TyperException
 
 from otel_analytics._version import __version__
-from otel_analytics.cli import audit, dlq, doctor, migrate, rollup, worker
+from otel_analytics.cli import audit, dlq, doctor, migrate, plan, rank, rollup, worker
 from otel_analytics.cli.context import CommandContext
 from otel_analytics.errors import (
     OtelAnalyticsError,
@@ -69,6 +69,8 @@ def _options(
     )
 
 
+app.command()(rank.rank)
+app.command()(plan.plan)
 app.command()(worker.worker)
 app.command()(migrate.migrate)
 app.command()(rollup.rollup)
