@@ -257,7 +257,7 @@ class Worker:
         """Say what became of the events since the last report, if there were any."""
         done, self._unreported = self._unreported, Stored()
         if done.entries:
-            _log.info("stored %d events (%d duplicates, %d dead)", done.stored, done.duplicates, done.dead)
+            _log.info("events: %d stored, %d duplicates, %d dead", done.stored, done.duplicates, done.dead)
 
     def _wait_out(self, error: Exception, failures: int, stop: threading.Event) -> None:
         log = _log.warning if failures == 1 else _log.debug

@@ -98,17 +98,23 @@ def run(arguments: list[str]) -> int:
     try:
         code = app(arguments or ["--help"], prog_name=PROGRAM, standalone_mode=False)
         sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader has seen enough; without this the interpreter complains when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader has seen enough
+        _abandon_output()
         return 0
     except (KeyboardInterrupt, typer.Abort):
         return _INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the last place that could turn it into words
         if "--debug" in arguments:
             traceback.print_exc()
+        if isinstance(error, OSError):
+            _abandon_output()
         return _complain(_words(error), _exit_code(error))
     return code if isinstance(code, int) else 0
+
+
+def _abandon_output() -> None:
+    """Let go of what could not be written, or the interpreter complains of it when it exits."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _exit_code(error: Exception) -> int:

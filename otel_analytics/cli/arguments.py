@@ -22,8 +22,3 @@ def utc_moment(text: str) -> dt.datetime:
         raise typer.BadParameter(
             f"{text!r} is not a date or time such as 2026-11-24 or 2026-11-24T13:30 (UTC)"
         ) from None
-
-
-def shown_moment(moment: dt.datetime) -> str:
-    """A time as people read it, to the minute, in UTC."""
-    return f"{moment.astimezone(dt.UTC):%Y-%m-%d %H:%M} UTC"

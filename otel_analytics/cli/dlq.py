@@ -12,6 +12,7 @@ import typer
 
 from otel_analytics.cli.arguments import TableOrJson, utc_moment
 from otel_analytics.cli.context import load_settings
+from otel_analytics.cli.words import counted
 from otel_analytics.errors import UsageError
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def list_(
         return
     for letter in page:
         typer.echo("\n".join(_as_text(letter)) + "\n")
-    typer.echo(f"{len(page):,} of {total:,} dead letters" if total else "no dead letters")
+    typer.echo(f"{len(page):,} of {counted(total, 'dead letter')}" if total else "no dead letters")
 
 
 @app.command()
@@ -80,7 +81,7 @@ def purge(
         if (
             chosen
             and not yes
-            and not typer.confirm(f"Discard {len(chosen):,} dead letters for good?", err=True)
+            and not typer.confirm(f"Discard {counted(len(chosen), 'dead letter')} for good?", err=True)
         ):
             raise typer.Exit(1)
         done = letters.purge(_with_progress(chosen, "purging"))
@@ -115,7 +116,7 @@ def _with_progress(ids: list[str], doing: str) -> Iterable[str]:
 
 def _conclude(what: str, done: int, ids: list[str] | None) -> None:
     """Say how many letters it were; a letter that was named and is not there is a failure."""
-    typer.echo(f"{what} {done:,} dead letters")
+    typer.echo(f"{what} {counted(done, 'dead letter')}")
     absent = len(set(ids or [])) - done
     if absent > 0:
         typer.echo(f"{absent:,} of those named are not there; see: otel-analytics dlq list", err=True)
@@ -132,7 +133,7 @@ def _as_text(letter: "DeadLetter") -> list[str]:
     return [
         letter.id,
         f"  reason   {harmless(letter.reason)}",
-        f"  found    {harmless(letter.at)}, {letter.events:,} events, from entry {harmless(letter.entry)}",
+        f"  found    {harmless(letter.at)}, {counted(letter.events, 'event')}, from entry {harmless(letter.entry)}",
         f"  payload  {cut or '(none)'}",
     ]
 

@@ -11,9 +11,10 @@ import typer
 from otel_analytics import settings
 from otel_analytics.cli.arguments import TableOrJson
 from otel_analytics.cli.context import CommandContext, load_settings
+from otel_analytics.cli.words import counted
 
 if TYPE_CHECKING:
-    from otel_analytics.findings import Finding, Level
+    from otel_analytics.findings import Finding
 
 _WIDEST: Final = 120
 
@@ -58,8 +59,8 @@ def _table(found: "list[Finding]", width: int) -> list[str]:
         lines += _wrapped(head, finding.message, width)
         if finding.advice:
             lines += _wrapped(" " * (len(head) - 3) + "-> ", finding.advice, width)
-    counts = [_count(found, "problem"), _count(found, "warning")]
-    return [*lines, "", ", ".join(counts)]
+    problems, warnings = (sum(each.level == level for each in found) for level in ("problem", "warning"))
+    return [*lines, "", f"{counted(problems, 'problem')}, {counted(warnings, 'warning')}"]
 
 
 def _wrapped(head: str, text: str, width: int) -> list[str]:
@@ -71,8 +72,3 @@ def _wrapped(head: str, text: str, width: int) -> list[str]:
         break_long_words=False,
         break_on_hyphens=False,
     )
-
-
-def _count(found: "list[Finding]", level: "Level") -> str:
-    number = sum(finding.level == level for finding in found)
-    return f"{number or 'no'} {level}{'' if number == 1 else 's'}"

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from otel_analytics.cli.arguments import shown_moment, utc_moment
+from otel_analytics.cli.arguments import utc_moment
 from otel_analytics.cli.context import load_settings
+from otel_analytics.cli.words import counted, shown_moment
 from otel_analytics.errors import UsageError
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def _changed(connection: "Connection", settings: "Settings", now: dt.datetime) -
     from otel_analytics.rollup import rollup_touched
 
     hours = rollup_touched(connection, settings, now=now)
-    typer.echo(f"recomputed {hours:,} hours that had changed" if hours else "no hour had changed")
+    typer.echo(f"recomputed {counted(hours, 'hour')} that had changed" if hours else "no hour had changed")
 
 
 def _range(connection: "Connection", settings: "Settings", since: dt.datetime, until: dt.datetime) -> None:
@@ -73,7 +74,7 @@ def _range(connection: "Connection", settings: "Settings", since: dt.datetime, u
             until=until,
             progress=lambda hour: progress.show(f"recomputing {shown_moment(hour)}"),
         )
-    typer.echo(f"recomputed {hours:,} hours from {shown_moment(since)} to {shown_moment(until)}")
+    typer.echo(f"recomputed {counted(hours, 'hour')} from {shown_moment(since)} to {shown_moment(until)}")
     days = set(partitions.days_from(since.date(), (until - _MICROSECOND).date()))
     missing = sorted(days - partitions.existing_days(connection))
     if missing:

@@ -11,6 +11,7 @@ import typer
 
 from otel_analytics._version import __version__
 from otel_analytics.cli.context import load_settings
+from otel_analytics.cli.words import counted
 
 if TYPE_CHECKING:
     from otel_analytics.settings import Settings
@@ -57,8 +58,8 @@ def _run_once(settings: "Settings", stop: threading.Event) -> None:
         )
     events = run.events
     typer.echo(
-        f"stored {events.stored:,} events ({events.duplicates:,} duplicates, {events.dead:,} dead)"
-        f" and recomputed {run.hours:,} hours in {time.monotonic() - began:.1f} s"
+        f"stored {counted(events.stored, 'event')} ({counted(events.duplicates, 'duplicate')}, {events.dead:,} dead)"
+        f" and recomputed {counted(run.hours, 'hour')} in {time.monotonic() - began:.1f} s"
     )
 
 
