@@ -49,4 +49,4 @@ class SchemaTooNew(OtelAnalyticsError):  # noqa: N818
 
 
 class PoisonedStream(OtelAnalyticsError):  # noqa: N818
-    """A long run of entries held nothing that can be stored, so the worker stopped instead of discarding more."""
+    """A long run of entries held nothing that can be stored, so the worker stopped."""

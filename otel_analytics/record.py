@@ -14,6 +14,10 @@ UNMATCHED_ROUTE: Final = "(unmatched)"
 REDACTED: Final = "REDACTED"
 OVERFLOW_PATTERN: Final = {"otel_analytics.overflow": True}
 SAFE_METHODS: Final = frozenset({"GET", "HEAD"})
+KNOWN_METHODS: Final = frozenset(
+    {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"}
+)
+OTHER_METHOD: Final = "_OTHER"
 
 MAX_ROUTE_BYTES: Final = 1_000
 """Bytes of UTF-8. A b-tree entry in PostgreSQL holds at most 2,704 bytes, and a route is part of two keys."""
@@ -229,3 +233,16 @@ def clean_text(text: str, longest: int) -> str:
     if is_storable(text):
         return text
     return "".join("\ufffd" if c == "\x00" or "\ud800" <= c <= "\udfff" else c for c in text)
+
+
+def clean_route(route: str) -> str:
+    """The route template cut to `MAX_ROUTE_BYTES`, as `clean_text` does."""
+    route = clean_text(route, MAX_ROUTE_BYTES)
+    if route.isascii():
+        return route
+    return route.encode()[:MAX_ROUTE_BYTES].decode(errors="ignore")
+
+
+def known_method(method: str) -> str:
+    """The method where it is a known one, else `OTHER_METHOD`."""
+    return method if method in KNOWN_METHODS else OTHER_METHOD

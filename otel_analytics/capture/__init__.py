@@ -1,0 +1,1 @@
+"""Capture: every HTTP request of an application becomes an event."""

@@ -1,0 +1,96 @@
+"""What our span exporters have in common: spans become events, and one attempt is made to deliver them."""
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+
+from otel_analytics.errors import OtelAnalyticsError
+from otel_analytics.privacy import Privacy
+from otel_analytics.record import Event
+from otel_analytics.settings import Settings, load
+from otel_analytics_exporters.delivery import EXPORT_FAILED
+from otel_analytics_exporters.spans import event_from_span
+
+_log = logging.getLogger(__name__)
+
+
+class EventSpanExporter(SpanExporter):
+    """A span exporter that keeps only the events of HTTP requests.
+
+    Under `Delivery`, which retries, counts drops and sees every request, `send` is all that is used. Under a
+    span processor of OpenTelemetry's SDK, which forgets a batch that failed, `export` counts what was lost
+    and reports it with the next batch that gets through.
+    """
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        """Prepare; nothing is connected yet.
+
+        Args:
+            settings: Those of the environment where None.
+
+        Raises:
+            SettingsError: They cannot be used.
+        """
+        self.settings: Final = settings or load()
+        self._privacy = Privacy(self.settings)
+        self._lock = threading.Lock()
+        self._lost: Counter[str] = Counter()
+        self._complained = False
+
+    def send(self, events: Sequence[Event], dropped: Mapping[str, int]) -> Mapping[str, int]:
+        """Deliver events; see `delivery.EventExporter`."""
+        raise NotImplementedError
+
+    def disconnect(self) -> None:
+        """Let go of connections; see `delivery.EventExporter`."""
+        raise NotImplementedError
+
+    def forget_connections(self) -> None:
+        """Let go of connections after a fork; see `delivery.EventExporter`."""
+        raise NotImplementedError
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Deliver the events of the spans; spans that are no HTTP request of a server are left out.
+
+        Returns:
+            FAILURE where they could not be delivered. It never raises.
+        """
+        events: list[Event] = []
+        with self._lock:
+            try:
+                events = [event for span in spans if (event := event_from_span(span, self._privacy))]
+                if events:
+                    self._send(events)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is no reason to end the processor's thread
+                self._lost[EXPORT_FAILED] += len(events)
+                self._complain(error)
+                return SpanExportResult.FAILURE
+        self._complained = False
+        return SpanExportResult.SUCCESS
+
+    def shutdown(self) -> None:
+        """Close the connection; an export afterwards opens it anew."""
+        self.disconnect()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:  # noqa: ARG002 - the SDK's signature
+        """Nothing is held back, so there is nothing to flush."""
+        return True
+
+    def _send(self, events: Sequence[Event]) -> None:
+        report = dict(self._lost)
+        rejected = self.send(events, report)
+        self._lost.subtract(report)
+        self._lost = +self._lost
+        self._lost.update(rejected)
+
+    def _complain(self, error: Exception) -> None:
+        if self._complained:
+            return
+        self._complained = True
+        expected = isinstance(error, OtelAnalyticsError)
+        _log.warning("events of spans were lost: %s", error, exc_info=None if expected else error)

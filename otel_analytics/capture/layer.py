@@ -1,0 +1,228 @@
+"""The ASGI layer around the application: watches what passes, and changes nothing of it."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Final, Protocol
+
+from otel_analytics.capture import cache_status
+from otel_analytics.capture.body_hash import BodyHash
+from otel_analytics.capture.event import qualified_name
+from otel_analytics.capture.observed import ObservedRequest, current_request
+from otel_analytics.record import SAFE_METHODS
+
+Message = MutableMapping[str, Any]
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+OBSERVED: Final = "otel_analytics"
+"""Key in the scope of a request that is being observed, so that an application within one leaves it alone."""
+_SUCCESS: Final = range(200, 300)
+_FIRST_SERVER_ERROR: Final = 500
+
+
+class Observer(Protocol):
+    """Who wants to know of requests. Nothing here may raise."""
+
+    def begin(self, scope: Scope) -> ObservedRequest | None:
+        """A request comes in; None where it is not to be observed."""
+
+    def new_hash(self) -> BodyHash | None:
+        """What the body of a response is hashed with; None for not at all."""
+
+    def end(self, request: ObservedRequest, body_hash: BodyHash | None) -> None:
+        """The request is over."""
+
+    def failed(self, error: Exception) -> None:
+        """Something here went wrong; the request goes on."""
+
+
+async def observe(app: App, observer: Observer, scope: Scope, receive: Receive, send: Send) -> None:
+    """Serve one HTTP request and tell the observer when it is over.
+
+    That is when the last body byte is handed to the server. A server error is told when the application has
+    returned, as only then it is known whether there was an exception; so is a response that never became
+    complete.
+    """
+    request = None if OBSERVED in scope else observer.begin(scope)
+    if request is None:
+        await app(scope, receive, send)
+        return
+    scope[OBSERVED] = request
+    exchange = Exchange(request, observer, receive, send)
+    token = current_request.set(request)
+    try:
+        await app(scope, exchange.receive, exchange.send)
+    except Exception as error:
+        request.error_type = qualified_name(error)
+        raise
+    except asyncio.CancelledError:
+        # Servers that cancel do so when the client is gone.
+        request.disconnected = request.disconnected or not request.ended_ns
+        raise
+    finally:
+        exchange.end()
+        current_request.reset(token)
+
+
+class Exchange:
+    """The messages of one request, in both directions."""
+
+    __slots__ = (
+        "_body_complete", "_body_hash", "_ended", "_held", "_is_head", "_observer", "_receive", "_receiving",
+        "_request", "_response_length", "_send", "_trailers",
+    )  # fmt: skip
+
+    def __init__(self, request: ObservedRequest, observer: Observer, receive: Receive, send: Send) -> None:
+        """Nothing has passed yet.
+
+        Args:
+            request: Where it is noted down.
+            observer: Who is told at the end.
+            receive: The server's.
+            send: The server's.
+        """
+        self._request = request
+        self._observer = observer
+        self._receive = receive
+        self._send = send
+        self._body_hash: BodyHash | None = None
+        self._is_head = request.scope["method"] == "HEAD"
+        self._body_complete = False
+        self._receiving = 0
+        self._held: Message | None = None
+        self._response_length: int | None = None
+        self._trailers = False
+        self._ended = False
+
+    async def receive(self) -> Message:
+        """Pass on what the client sends."""
+        message = self._held
+        if message is not None:
+            self._held = None
+        else:
+            self._receiving += 1
+            try:
+                message = await self._receive()
+            finally:
+                self._receiving -= 1
+        kind = message["type"]
+        if kind == "http.request":
+            self._request.request_bytes += len(message.get("body", b""))
+            self._body_complete = not message.get("more_body", False)
+        elif kind == "http.disconnect" and not self._request.ended_ns:
+            self._request.disconnected = True
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Pass on what the application answers."""
+        kind = message["type"]
+        request = self._request
+        if kind == "http.response.body":
+            is_last = not message.get("more_body", False) and not self._trailers
+            if is_last and not request.disconnected:
+                self._look_for_disconnect()
+            await self._pass_on(message)
+            try:
+                self._take_in(message.get("body", b""))
+            except Exception as error:  # noqa: BLE001 - the response has passed; it is no business of the application's
+                self._observer.failed(error)
+            if is_last:
+                self._complete()
+            return
+        if kind == "http.response.start":
+            request.response_started_ns = time.perf_counter_ns()
+            request.status_code = message["status"]
+            self._trailers = bool(message.get("trailers", False))
+            try:
+                self._read_headers(message.get("headers", ()))
+            except Exception as error:  # noqa: BLE001
+                self._observer.failed(error)
+        await self._pass_on(message)
+        if kind == "http.response.pathsend" or (
+            kind == "http.response.trailers" and not message.get("more_trailers", False)
+        ):
+            if kind == "http.response.pathsend" and self._response_length:
+                request.response_bytes += self._response_length
+            self._complete()
+
+    def end(self) -> None:
+        """The application has returned; tell the observer, if that is still to be done."""
+        if self._ended:
+            return
+        self._ended = True
+        if not self._request.ended_ns:
+            self._request.ended_ns = time.perf_counter_ns()
+        self._observer.end(self._request, self._body_hash)
+
+    async def _pass_on(self, message: Message) -> None:
+        try:
+            await self._send(message)
+        except OSError:
+            # From version 2.4 on, ASGI servers say so when the client is gone.
+            self._request.disconnected = self._request.disconnected or not self._request.ended_ns
+            raise
+
+    def _read_headers(self, headers: Any) -> None:
+        request = self._request
+        headers = list(headers)
+        for name, value in headers:
+            if name == b"content-length":
+                self._response_length = int(value) if value.isdigit() else None
+        if request.cache_status is None:
+            request.cache_status = cache_status.read(headers)
+        if request.status_code in _SUCCESS and request.scope["method"] in SAFE_METHODS:
+            self._body_hash = self._observer.new_hash()
+
+    def _take_in(self, body: bytes) -> None:
+        if not body:
+            return
+        if not self._is_head:  # the server does not send it
+            self._request.response_bytes += len(body)
+        if self._body_hash is not None:
+            self._body_hash.update(body)
+
+    def _complete(self) -> None:
+        self._request.ended_ns = time.perf_counter_ns()
+        if self._request.status_code < _FIRST_SERVER_ERROR:
+            self.end()
+
+    def _look_for_disconnect(self) -> None:
+        """Find out whether the client is still there when the response is about to become complete.
+
+        Servers say so only to somebody who asks for the next message, and most applications do not. So it is
+        asked for, without waiting: where none is there, the question is taken back. One that is there and is
+        no disconnect is kept for the application. Nobody is asked while a request body may be unread, since
+        asking would make the server fetch it, nor of a client that has all it expects, since it may well be
+        gone.
+        """
+        request = self._request
+        length = self._response_length
+        if (
+            self._receiving
+            or self._held is not None
+            or (not self._body_complete and _has_body(request.scope))
+        ):
+            return
+        if request.response_bytes and length is not None and request.response_bytes >= length:
+            return
+        try:
+            question = self._receive().__await__()
+            try:
+                next(question)
+            except StopIteration as answer:
+                self._held = answer.value
+                request.disconnected = answer.value["type"] == "http.disconnect"
+            else:
+                question.close()
+        except Exception as error:  # noqa: BLE001
+            self._observer.failed(error)
+
+
+def _has_body(scope: Scope) -> bool:
+    return any(
+        name == b"transfer-encoding" or (name == b"content-length" and value != b"0")
+        for name, value in scope.get("headers", ())
+    )

@@ -1,0 +1,228 @@
+"""What capture needs in a process that serves requests; made there, so that forks and reloads find it new."""
+
+import logging
+import os
+import threading
+import weakref
+from collections.abc import Callable, MutableMapping
+from typing import TYPE_CHECKING, Any, Final
+
+from opentelemetry import trace
+from opentelemetry.sdk.trace import Span, TracerProvider
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
+
+from otel_analytics.capture.body_hash import BodyHash, key_of
+from otel_analytics.capture.event import EventBuilder, UserOf
+from otel_analytics.capture.observed import EventIds, ObservedRequest
+from otel_analytics.capture.sources import SpanSource
+from otel_analytics.capture.tracing import (
+    DatabaseInstrumentation,
+    RequestSpanProcessor,
+    attach,
+    attach_tracer,
+)
+from otel_analytics.errors import OtelAnalyticsError
+from otel_analytics.live.directory import prepare
+from otel_analytics.privacy import Privacy
+from otel_analytics.record import known_method
+from otel_analytics.settings import Settings
+from otel_analytics_exporters.delivery import Delivery
+from otel_analytics_exporters.span_exporter import EventSpanExporter
+
+if TYPE_CHECKING:  # prometheus_client must not be imported before `prepare` has run
+    from prometheus_client import CollectorRegistry
+
+    from otel_analytics.live.metrics import LiveMetrics, PipelineMetrics
+
+_log = logging.getLogger(__name__)
+
+
+class Runtime:
+    """The observer of one application's requests: turns them into events, counts them, delivers them.
+
+    It starts with the first call in a process and begins anew in a forked child. Nothing it does raises into
+    the application: an error is counted, and logged the first time.
+    """
+
+    # Begun anew in a forked child.
+    _lock: threading.Lock
+    _started: bool
+    _complained: bool
+    _ids: EventIds
+    _delivery: Delivery | None
+    _live: "LiveMetrics | None"
+    _pipeline: "PipelineMetrics | None"
+
+    def __init__(
+        self,
+        app: Any,
+        settings: Settings,
+        exporter: EventSpanExporter,
+        *,
+        user_of: UserOf | None = None,
+        registry: "CollectorRegistry | None" = None,
+    ) -> None:
+        """Nothing is started yet.
+
+        Args:
+            app: The instrumented application.
+            settings: All of them.
+            exporter: Where events go.
+            user_of: Names the user of a request.
+            registry: Where live metrics appear; prometheus_client's own where None.
+        """
+        self.settings: Final = settings
+        self._app = app
+        self._exporter = exporter
+        self._registry = registry
+        self._privacy = Privacy(settings)
+        self._excluded = frozenset(settings.excluded_paths) | ({settings.metrics_path} - {""})
+        self._hash_key = key_of(_hash_secret(settings)) if settings.response_hash else None
+        self._databases = DatabaseInstrumentation()
+        self._processor = RequestSpanProcessor(self._databases)
+        self._builder = EventBuilder(self._privacy, self._databases, user_of)
+        self._forget()
+        _runtimes.add(self)
+
+    def start(self) -> None:
+        """Get ready, once in a process; cheap where that is done."""
+        if not self._started:
+            with self._lock:
+                if not self._started:
+                    self._guarded(self._start)
+                    self._started = True
+
+    def stop(self) -> None:
+        """Deliver what is left, within `flush_timeout_seconds`. May block for as long."""
+        if self._delivery is not None:
+            self._delivery.close(self.settings.flush_timeout_seconds)
+
+    def begin(self, scope: MutableMapping[str, Any]) -> ObservedRequest | None:
+        """See `layer.Observer`."""
+        if self._delivery is None or scope["path"] in self._excluded:
+            return None
+        try:
+            request = ObservedRequest(scope, self._ids.next(), self._processor)
+            current = trace.get_current_span()
+            if isinstance(current, Span) and current.kind is trace.SpanKind.SERVER:
+                # Opened by a middleware around the application.
+                request.span = current
+            if self._live is not None:
+                self._live.request_started(known_method(scope["method"]))
+        except Exception as error:  # noqa: BLE001
+            self.failed(error)
+            return None
+        return request
+
+    def new_hash(self) -> BodyHash | None:
+        """See `layer.Observer`."""
+        if self._hash_key is None:
+            return None
+        return BodyHash(self._hash_key, self.settings.response_hash_max_bytes)
+
+    def end(self, request: ObservedRequest, body_hash: BodyHash | None) -> None:
+        """See `layer.Observer`."""
+        try:
+            if self._live is not None:
+                self._live.request_ended(known_method(request.scope["method"]))
+            event = self._builder.build(request, None if body_hash is None else body_hash.digest())
+            if event is None:
+                return
+            if self._live is not None:
+                self._live.observe(event)
+            if self._delivery is not None:
+                self._delivery.offer(event)
+        except Exception as error:  # noqa: BLE001
+            self.failed(error)
+
+    def failed(self, error: Exception) -> None:
+        """Count an error of ours, and log it the first time."""
+        if self._pipeline is not None:
+            self._pipeline.capture_error()
+        if not self._complained:
+            self._complained = True
+            _log.error("a request could not be recorded; further errors are only counted", exc_info=error)
+
+    def scrape(self, accept_header: str) -> tuple[bytes, str]:
+        """The live metrics: the body and its content type."""
+        from otel_analytics.live.metrics import exposition  # noqa: PLC0415 - see `prepare`
+
+        return exposition(self._metrics_registry(), accept_header)
+
+    def _start(self) -> None:
+        self._guarded(self._start_metrics)
+        settings = self.settings
+        self._attach()
+        self._delivery = Delivery(
+            self._exporter,
+            buffer_size=settings.buffer_size,
+            batch_size=settings.export_batch_size,
+            interval_seconds=settings.export_interval_seconds,
+            observer=self._pipeline,
+        )
+
+    def _start_metrics(self) -> None:
+        if not self.settings.metrics_path:
+            return
+        prepare(os.environ)
+        from otel_analytics.live.metrics import LiveMetrics, PipelineMetrics  # noqa: PLC0415 - after `prepare`
+
+        registry = self._metrics_registry()
+        self._live = LiveMetrics(registry, max_routes=self.settings.metrics_max_routes)
+        self._pipeline = PipelineMetrics(registry)
+
+    def _metrics_registry(self) -> "CollectorRegistry":
+        from prometheus_client import REGISTRY  # noqa: PLC0415 - after `prepare`
+
+        return self._registry or REGISTRY
+
+    def _attach(self) -> None:
+        source = SpanSource(self._app)
+        provider = trace.get_tracer_provider()
+        if isinstance(provider, trace.ProxyTracerProvider):
+            # Nobody else wants spans, so none is recorded but those that an event is made of.
+            trace.set_tracer_provider(TracerProvider(sampler=ParentBased(ALWAYS_OFF), shutdown_on_exit=False))
+            if source.provider is None:
+                source.switch_off_operation_spans()
+        source.ensure()
+        providers = (trace.get_tracer_provider(), source.provider)
+        observed = [attach(each, self._processor) for each in providers if each is not None]
+        for tracer in source.tracers():
+            attach_tracer(tracer, self._processor)
+        if not any(observed):
+            _log.warning("no request is recorded, as tracing is switched off (is OTEL_SDK_DISABLED set?)")
+
+    def _guarded(self, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except OtelAnalyticsError as error:
+            _log.error("%s", error)
+        except Exception as error:  # noqa: BLE001
+            self.failed(error)
+
+    def _forget(self) -> None:
+        self._lock = threading.Lock()
+        self._started = False
+        self._complained = False
+        self._ids = EventIds()
+        self._delivery = None
+        self._live = None
+        self._pipeline = None
+
+
+def _hash_secret(settings: Settings) -> str:
+    """What all processes of a service know and nobody else: without a secret of its own, where events go."""
+    where = settings.redis_url if settings.exporter == "redis" else settings.postgres_dsn
+    return settings.hash_key or where
+
+
+_runtimes: "weakref.WeakSet[Runtime]" = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for runtime in list(_runtimes):
+        runtime._forget()  # noqa: SLF001
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

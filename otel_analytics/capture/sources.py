@@ -1,0 +1,72 @@
+"""Who opens the SERVER spans of an application: FastAPI itself, an instrumentation, or one we switch on."""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from starlette.applications import Starlette
+
+from otel_analytics.errors import UsageError
+
+_MIDDLEWARE: Final = "OpenTelemetryMiddleware"
+_ONLY_SERVER_SPANS: Final = ("send", "receive")
+
+
+class SpanSource:
+    """The source of spans of one application that has not served anything yet."""
+
+    def __init__(self, app: Starlette) -> None:
+        """Look at the application; nothing is changed.
+
+        Args:
+            app: FastAPI's or Starlette's.
+        """
+        self._app = app
+        # FastAPI has tracing of its own since 0.142. Its configuration can only be given to the constructor,
+        # which is over by now.
+        self._telemetry: dict[str, Any] = getattr(app, "_telemetry", {})
+
+    @property
+    def provider(self) -> Any:
+        """The tracer provider that FastAPI was given; None where it uses the global one."""
+        return self._telemetry.get("tracer_provider")
+
+    def switch_off_operation_spans(self) -> None:
+        """Keep FastAPI from opening three more spans a request, where nobody would get to see them."""
+        if self._telemetry:
+            self._telemetry["operation_spans"] = False
+
+    def ensure(self) -> None:
+        """Switch on an instrumentation where nothing opens spans: FastAPI before 0.142, and plain Starlette.
+
+        Raises:
+            UsageError: The instrumentation is not installed.
+        """
+        if self._telemetry or self._is_instrumented() or self._app.middleware_stack is not None:
+            return
+        try:
+            from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware  # noqa: PLC0415 - seldom needed
+        except ImportError as error:
+            raise UsageError(
+                "this version of FastAPI or Starlette opens no spans, so no request is recorded;"
+                " install opentelemetry-instrumentation-asgi (it comes with otel-analytics[fastapi])"
+            ) from error
+        self._app.add_middleware(OpenTelemetryMiddleware, exclude_spans=list(_ONLY_SERVER_SPANS))
+
+    def tracers(self) -> Iterator[Any]:
+        """Tracers of instrumentations in the middleware, which may have a provider of their own."""
+        app = self._app
+        if app.middleware_stack is None:
+            app.middleware_stack = app.build_middleware_stack()
+        layer: Any = app.middleware_stack
+        seen: set[int] = set()
+        while layer is not None and id(layer) not in seen:
+            seen.add(id(layer))
+            if type(layer).__name__ == _MIDDLEWARE:
+                yield layer.tracer
+            layer = getattr(layer, "app", None)
+
+    def _is_instrumented(self) -> bool:
+        flags = ("_is_instrumented_by_opentelemetry", "is_instrumented_by_opentelemetry")
+        return any(getattr(self._app, flag, False) for flag in flags) or any(
+            getattr(each.cls, "__name__", "") == _MIDDLEWARE for each in self._app.user_middleware
+        )
