@@ -60,4 +60,4 @@ lock: $(READY) ## Resolve the dependencies anew into requirements.lock
 		--prerelease if-necessary-or-explicit pyproject.toml --output-file requirements.lock
 
 clean: ## Remove what the targets made
-	@rm -rf $(VENV) .demo .cache .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	@rm -rf $(VENV) .demo .cache .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
