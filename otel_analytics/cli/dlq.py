@@ -78,11 +78,8 @@ def purge(
     with _dead_letters(context) as letters:
         before_ms = None if before is None else max(0, int(before.timestamp() * 1_000))
         chosen = letters.ids(before_ms) if everything else ids or []
-        if (
-            chosen
-            and not yes
-            and not typer.confirm(f"Discard {counted(len(chosen), 'dead letter')} for good?", err=True)
-        ):
+        question = f"Discard {counted(len(chosen), 'dead letter')} for good?"
+        if chosen and not yes and not typer.confirm(question, err=True):
             raise typer.Exit(1)
         done = letters.purge(_with_progress(chosen, "purging"))
     _conclude("purged", done, ids)
@@ -133,7 +130,8 @@ def _as_text(letter: "DeadLetter") -> list[str]:
     return [
         letter.id,
         f"  reason   {harmless(letter.reason)}",
-        f"  found    {harmless(letter.at)}, {counted(letter.events, 'event')}, from entry {harmless(letter.entry)}",
+        f"  found    {harmless(letter.at)}, in entry {harmless(letter.entry)}",
+        f"  events   {letter.events:,}",
         f"  payload  {cut or '(none)'}",
     ]
 

@@ -58,7 +58,8 @@ def _run_once(settings: "Settings", stop: threading.Event) -> None:
         )
     events = run.events
     typer.echo(
-        f"stored {counted(events.stored, 'event')} ({counted(events.duplicates, 'duplicate')}, {events.dead:,} dead)"
+        f"stored {counted(events.stored, 'event')}"
+        f" ({counted(events.duplicates, 'duplicate')}, {events.dead:,} dead)"
         f" and recomputed {counted(run.hours, 'hour')} in {time.monotonic() - began:.1f} s"
     )
 
