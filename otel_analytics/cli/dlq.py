@@ -3,6 +3,7 @@
 import datetime as dt
 import json
 import re
+import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     from otel_analytics.stream import DeadLetter, DeadLetters
 
 _ID: Final = re.compile(r"\d{1,19}-\d{1,19}")
-_PAYLOAD_LENGTH: Final = 120
-"""Characters of an event that a person gets to see; JSON has all of it."""
+_WIDEST: Final = 120
+_LABEL: Final = "  payload  "
 
 app = typer.Typer(help="List, replay or purge events that cannot be stored.")
 
@@ -125,14 +126,15 @@ def _as_json(letter: "DeadLetter") -> dict[str, object]:
 
 
 def _as_text(letter: "DeadLetter") -> list[str]:
-    payload = harmless(letter.payload[: 4 * _PAYLOAD_LENGTH].decode(errors="backslashreplace"))
-    cut = payload if len(payload) <= _PAYLOAD_LENGTH else payload[: _PAYLOAD_LENGTH - 3] + "..."
+    room = min(shutil.get_terminal_size((_WIDEST, 0)).columns, _WIDEST) - len(_LABEL)
+    payload = harmless(letter.payload[: 4 * _WIDEST].decode(errors="backslashreplace"))
+    cut = payload if len(payload) <= room else payload[: room - 3] + "..."
     return [
         letter.id,
         f"  reason   {harmless(letter.reason)}",
         f"  found    {harmless(letter.at)}, in entry {harmless(letter.entry)}",
         f"  events   {letter.events:,}",
-        f"  payload  {cut or '(none)'}",
+        f"{_LABEL}{cut or '(none)'}",
     ]
 
 
