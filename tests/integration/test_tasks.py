@@ -38,10 +38,11 @@ def test_a_real_celery_worker_runs_what_the_documentation_says(redis_url, migrat
     exec(code, names)
     app = names["app"]
     app.conf.update(broker_url="memory://", result_backend="cache+memory://")
+    app.conf.broker_transport_options = {"polling_interval": 0.05}
     produce(redis_url, [make_event(utc_now()), make_event(utc_now() - DAY)])
     with start_worker(app, pool="solo", perform_ping_check=False, shutdown_timeout=30):
         results = {
-            name: app.send_task(entry["task"]).get(timeout=30)
+            name: app.send_task(entry["task"]).get(timeout=30, interval=0.05)
             for name, entry in app.conf.beat_schedule.items()
         }
     assert results == {"transfer": 2, "rollup": 2, "maintain": 0}
