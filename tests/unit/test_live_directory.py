@@ -131,7 +131,9 @@ def test_workers_without_a_directory_get_a_private_one_and_the_next_run_another(
 
 
 def test_a_directory_open_to_others_is_not_used(tmp_path):
-    (tmp_path / f"otel-analytics-metrics-{os.geteuid()}").mkdir(mode=0o755)
+    shared = tmp_path / f"otel-analytics-metrics-{os.geteuid()}"
+    shared.mkdir()
+    shared.chmod(0o755)  # whatever the umask says
     directories, err = start_workers(tmp_path)
     assert directories == [Path("None"), Path("None")]
     assert "not a private directory" in err
