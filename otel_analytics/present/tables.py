@@ -21,6 +21,7 @@ _MOST_ROUTE: Final = 200
 _MOST_PARAMS: Final = 120
 """Columns of a terminal, where there is none."""
 _UNKNOWN: Final = "?"
+_NO_PAGES: Final = "no pages"
 
 
 @dataclass
@@ -67,6 +68,7 @@ def print_plan(rows: Sequence[PlanRow], file: TextIO) -> None:
 def print_line(line: str, file: TextIO) -> None:
     """A remark under a table: broken between words where a terminal is too narrow for it."""
     console = _console(file)
+    console.print()
     console.print(Text(line), soft_wrap=not console.is_terminal)
 
 
@@ -92,7 +94,7 @@ def _pages(row: PlanRow) -> str:
     if row.pages_to_cache is None:
         return _UNKNOWN
     if row.pages_to_cache == [{"params": {}, "share": 1.0}]:
-        return "the only one"
+        return _NO_PAGES
     return ", ".join(f"{params_text(page['params'])} ({page['share']:.0%})" for page in row.pages_to_cache)
 
 
@@ -111,7 +113,7 @@ def _print(columns: list[_Column], file: TextIO, *, marked: Sequence[bool] = ())
         if marked and marked[row]:
             texts[scores].stylize("bold green")
         table.add_row(*texts)
-    console.width = max(console.width, sum(column.width + gap for column in columns))
+    console.width = max(console.width, sum(column.width for column in columns) + gap * (len(columns) - 1))
     console.print(table)
 
 
@@ -123,7 +125,7 @@ def _shrink(columns: Sequence[_Column], available: int | None, gap: int) -> None
         route_cells, params_cells = _MOST_ROUTE, _MOST_PARAMS
     else:
         others = sum(column.width for column in columns if column not in (route, params))
-        room = available - others - gap * len(columns)
+        room = available - others - gap * (len(columns) - 1)
         params_cells = max(_LEAST_PARAMS, min(params.width, max(room // 3, room - route.width)))
         route_cells = max(_LEAST_ROUTE, room - params_cells)
     route.cells = [shorten_middle(cell, route_cells) for cell in route.cells]

@@ -49,12 +49,20 @@ def patterns(connection: Connection, since: dt.datetime, until: dt.datetime) -> 
 def histograms(
     connection: Connection, hours: Sequence[dt.datetime], wanted: Sequence[PatternFigures]
 ) -> list[Histogram]:
-    """The durations of patterns over all of the hours, in the order in which the patterns are given."""
+    """The durations of patterns over all of the hours, in the order in which the patterns are given.
+
+    Args:
+        connection: Where the tables are.
+        hours: One or more, oldest first; see `hours`.
+        wanted: The patterns.
+    """
     parameters = {
         "routes": [each.route for each in wanted],
         "methods": [each.method for each in wanted],
         "patterns": [each.pattern for each in wanted],
         "hours": list(hours),
+        "since": hours[0],
+        "until": hours[-1],
     }
     merged: list[dict[int, int]] = [{} for _ in wanted]
     for place, bucket, requests in connection.execute(_QUERIES["histograms"], parameters):

@@ -125,3 +125,30 @@ def test_lookups_of_raw_events_are_backed_by_an_index(seeded, subtests):
             raw = scans(plan, "route_analytics_y")
             assert raw.keys() == {ONE_DAY}
             assert raw[ONE_DAY] <= INDEXED
+
+
+def test_a_ranking_reads_its_days_and_by_index(seeded, subtests):
+    week = {"since": NOW - 7 * DAY, "until": NOW}
+    for name in ("patterns", "hours", "latest_hour"):
+        with subtests.test("of a hundred days, the ones asked for", name=name):
+            plan = explain(seeded, load("rankings")[name], week)
+            assert scans(plan, "route_analytics_hourly")["route_analytics_hourly"] <= INDEXED
+            assert "timestamp" in " ".join(node.get("Index Cond", "") for node in plan)
+
+    with subtests.test("the patterns shown are looked up within the days"):
+        shown = {
+            "routes": [f"/route/{n}" for n in range(1, 21)],
+            "methods": ["GET"] * 20,
+            "patterns": ["{}"] * 20,
+            "hours": [NOW.replace(minute=0) - n * HOUR for n in range(7 * 24)],
+            **week,
+        }
+        plan = explain(seeded, load("rankings")["histograms"], shown)
+        assert scans(plan, "route_analytics_hourly")["route_analytics_hourly"] <= INDEXED
+
+    with subtests.test("raw requests are sampled from the partitions of the days, by route and time"):
+        days = {"since": NOW - 8 * DAY, "until": NOW - DAY}
+        sample = {"routes": ["/route/7", "/route/8"], "sample": 1_000, **days}
+        raw = scans(explain(seeded, load("rankings")["request_forms"], sample), "route_analytics_y")
+        assert len(raw) == 8
+        assert all(kinds <= INDEXED for kinds in raw.values())

@@ -38,6 +38,7 @@ GROUP BY route, method, query_params_normalized;
 
 -- name: histograms
 -- The durations of some patterns in some hours, each pattern's hours merged: its place among those given, bucket, requests.
+-- The hours, all of which have rows, let a few patterns be looked up by key; the span keeps a scan for many within it.
 SELECT place, bucket, sum(requests)::bigint
 FROM unnest(%(routes)s::text[], %(methods)s::text[], %(patterns)s::text[]::jsonb[])
     WITH ORDINALITY AS wanted (route, method, pattern, place)
@@ -46,6 +47,7 @@ JOIN route_analytics_hourly AS hourly
     ON hourly."timestamp" = hour AND hourly.route = wanted.route AND hourly.method = wanted.method
     AND hourly.query_params_normalized = wanted.pattern
 CROSS JOIN unnest(duration_buckets, duration_bucket_counts) AS histogram (bucket, requests)
+WHERE hourly."timestamp" >= %(since)s AND hourly."timestamp" <= %(until)s
 GROUP BY place, bucket;
 
 -- name: request_forms
