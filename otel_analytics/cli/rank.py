@@ -56,7 +56,7 @@ def rank(  # noqa: PLR0917 - options, which nobody gives by position
         typer.echo(json_text(ranked.rows))
     elif output == "csv":
         fields = RelativeRow._fields if relative else AbsoluteRow._fields
-        typer.echo(csv_text(ranked.rows, fields), nl=False)
+        sys.stdout.write(csv_text(ranked.rows, fields))
     elif ranked.rows:
         from otel_analytics.present.tables import print_ranking
 

@@ -6,6 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
+from otel_analytics.present.text import harmless
+
 FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r")
 """What makes a spreadsheet take a cell for a formula."""
 
@@ -19,7 +21,7 @@ def csv_text(rows: Sequence[NamedTuple], fields: Sequence[str]) -> str:
     """A header and the rows as RFC 4180 has them.
 
     Objects are JSON, truth is `true` or `false`, null is empty. An apostrophe stands before text that a
-    spreadsheet would take for a formula.
+    spreadsheet would take for a formula; control characters are written as escapes, but for those of lines.
 
     Args:
         rows: May be none.
@@ -35,7 +37,8 @@ def csv_text(rows: Sequence[NamedTuple], fields: Sequence[str]) -> str:
 def _cell(value: Any) -> Any:
     match value:
         case str():
-            return f"'{value}" if value.startswith(FORMULA_STARTS) else value
+            text = harmless(value, keep="\t\r\n")
+            return f"'{text}" if text.startswith(FORMULA_STARTS) else text
         case bool() | dict() | list():
             return json.dumps(value)
         case _:

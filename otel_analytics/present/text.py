@@ -12,11 +12,16 @@ _ONE_DECIMAL_BELOW: Final = 999.95
 _WHOLE_BELOW: Final = 9_999.5
 
 
-def harmless(text: str) -> str:
-    """The text with everything that could move a cursor or hide other text written as an escape."""
+def harmless(text: str, *, keep: str = "") -> str:
+    """The text with everything that could move a cursor or hide other text written as an escape.
+
+    Args:
+        text: From outside.
+        keep: Characters that are left as they are.
+    """
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text)
 
 
 def params_text(params: Mapping[str, Any]) -> str:
