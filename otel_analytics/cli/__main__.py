@@ -18,7 +18,7 @@ except ModuleNotFoundError:
 from typer.exceptions import TyperException
 
 from otel_analytics._version import __version__
-from otel_analytics.cli import audit, dlq, doctor, migrate, plan, rank, rollup, worker
+from otel_analytics.cli import audit, demo, dlq, doctor, migrate, plan, rank, rollup, worker
 from otel_analytics.cli.context import CommandContext
 from otel_analytics.errors import (
     OtelAnalyticsError,
@@ -77,6 +77,7 @@ app.command()(rollup.rollup)
 app.command()(audit.audit)
 app.add_typer(dlq.app, name="dlq")
 app.command()(doctor.doctor)
+app.command()(demo.demo)
 
 
 def main() -> None:

@@ -1,0 +1,437 @@
+"""The whole pipeline at once: servers, a shop, a worker, traffic, rankings."""
+
+import asyncio
+import contextlib
+import datetime as dt
+import http.client
+import json
+import logging
+import os
+import random
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from otel_analytics.demo import traffic
+from otel_analytics.demo.past import past_events
+from otel_analytics.demo.shop import create_tables
+from otel_analytics.embedded import postgres_server, redis_server
+from otel_analytics.embedded.process import free_port
+from otel_analytics.errors import OtelAnalyticsError
+from otel_analytics.settings import ENV_PREFIX, Settings, without_password
+from otel_analytics.store import ledger, migrations
+from otel_analytics.store.connection import Connection, connect
+from otel_analytics.stream import Inspector
+from otel_analytics.stream.removal import remove_all
+from otel_analytics_exporters.redis_stream import RedisStreamSpanExporter
+
+Rows = list[dict[str, Any]]
+
+DIRECTORY: Final = Path(".demo")
+NAME: Final = "otel_analytics_demo"
+"""Of the schema and the Redis keys on servers that are not the demo's own."""
+PAST_DAYS: Final = 7
+REQUESTS_A_DAY: Final = 30_000
+LIVE_REQUESTS_A_SECOND: Final = 25.0
+_HOST: Final = "127.0.0.1"
+_SHOP_PORT: Final = 8000
+_WORKER_PORT: Final = 9464
+_START_SECONDS: Final = 30.0
+_DRAIN_SECONDS: Final = 60.0
+_STOP_SECONDS: Final = 10.0
+_BATCH: Final = 500
+
+
+@dataclass(frozen=True)
+class Servers:
+    """Where the demo's data go.
+
+    Attributes:
+        redis_url: Of the stream.
+        postgres_dsn: Of the tables, the shop's own included.
+        key_prefix: Of the Redis keys.
+    """
+
+    redis_url: str
+    postgres_dsn: str
+    key_prefix: str = "route_analytics"
+
+
+def run(settings: Settings, *, once: bool, live_seconds: float, console: Console) -> None:
+    """Run the demo from the servers to the rankings.
+
+    Args:
+        settings: Those of the environment. Servers that they name are used, in a schema and under keys of the
+            demo's own, which are removed at the end; others are started, and gone at the end.
+        once: Return after the rankings instead of waiting for Ctrl-C.
+        live_seconds: How long live traffic is sent.
+        console: Where it says what happens.
+
+    Raises:
+        OtelAnalyticsError: A server or process does not start.
+    """
+    began = time.monotonic()
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for each request, otherwise
+    with contextlib.ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="otel-analytics-demo-")))
+        # PostgreSQL may run as somebody else, who has to get at its data.
+        directory.chmod(0o755)
+        _say(console, 1, "Servers")
+        servers = stack.enter_context(_servers(directory, settings))
+        console.print(f"  Redis       {without_password(servers.redis_url)}")
+        console.print(f"  PostgreSQL  {without_password(servers.postgres_dsn)}")
+        migrations.migrate(servers.postgres_dsn)
+        create_tables(servers.postgres_dsn)
+
+        _say(console, 2, "A shop with the two lines in it, and one worker")
+        places = Places(_port(_SHOP_PORT), _port(_WORKER_PORT), DIRECTORY / "otel-analytics.toml")
+        stack.callback(places.config.unlink, missing_ok=True)
+        _write_config(servers, places)
+        environment = _environment(places.config)
+        _start_worker(stack, environment, directory, places)
+        _start_shop(stack, environment, directory, places)
+        console.print(f"  shop        {places.shop}/docs")
+        console.print(f"  worker      {places.worker}/metrics")
+
+        _say(console, 3, f"The last {PAST_DAYS} days, through the exporter, the stream and the worker")
+        past = _replay_past(servers, console)
+        _say(console, 4, f"{live_seconds:.0f} seconds of live traffic over HTTP")
+        live = _send_live(places.shop, live_seconds, console)
+        _wait_for_worker(servers)
+        _otel_analytics(environment, "rollup")
+
+        _say(console, 5, f"What to cache, by {past + live:,} requests")
+        _show_rankings(environment, console)
+        console.print(f"[dim]All of it took {time.monotonic() - began:.0f} s.[/]")
+        if not once:
+            _stay(places, console)
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where to look at the running demo: ports on this machine, and a settings file for other terminals."""
+
+    shop_port: int
+    worker_port: int
+    config: Path
+
+    @property
+    def shop(self) -> str:
+        """Address of the shop."""
+        return f"http://{_HOST}:{self.shop_port}"
+
+    @property
+    def worker(self) -> str:
+        """Address of the worker's metrics."""
+        return f"http://{_HOST}:{self.worker_port}"
+
+
+def _say(console: Console, step: int, what: str) -> None:
+    console.print(f"\n[bold cyan]{step}[/] [bold]{what}[/]")
+
+
+@contextlib.contextmanager
+def _servers(directory: Path, settings: Settings) -> Iterator[Servers]:
+    defaults = Settings()
+    with contextlib.ExitStack() as stack:
+        if settings.redis_url != defaults.redis_url:
+            redis_url, prefix = settings.redis_url, f"{NAME}_{secrets.token_hex(3)}"
+            stack.callback(remove_all, redis_url, key_prefix=prefix)
+        else:
+            redis_url = stack.enter_context(redis_server(directory / "redis", append_only=True))
+            prefix = defaults.key_prefix
+        if settings.postgres_dsn != defaults.postgres_dsn:
+            dsn = stack.enter_context(_own_schema(settings.postgres_dsn))
+        else:
+            dsn = stack.enter_context(postgres_server(directory / "postgres"))
+        yield Servers(redis_url, dsn, prefix)
+
+
+@contextlib.contextmanager
+def _own_schema(dsn: str) -> Iterator[str]:
+    """A new schema on somebody's server, gone afterwards; nothing else there is touched."""
+    name = f"{NAME}_{secrets.token_hex(3)}"
+    with connect(dsn) as connection:
+        connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(name)))
+    try:
+        options = conninfo_to_dict(dsn).get("options") or ""
+        yield make_conninfo(dsn, options=f"{options} -csearch_path={name}".strip())
+    finally:
+        with connect(dsn) as connection:
+            connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(name)))
+
+
+def _port(wanted: int) -> int:
+    """The port that people expect, or any other that is free."""
+    with contextlib.closing(socket.socket()) as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            trial.bind((_HOST, wanted))
+        except OSError:
+            return free_port()
+    return wanted
+
+
+def _write_config(servers: Servers, places: Places) -> None:
+    """Settings for the demo's processes and for commands in other terminals; for the owner's eyes only."""
+    places.config.parent.mkdir(exist_ok=True)
+    values = {
+        "redis_url": servers.redis_url,
+        "postgres_dsn": servers.postgres_dsn,
+        "key_prefix": servers.key_prefix,
+        "worker_metrics_port": places.worker_port,
+        "rollup_interval_seconds": 5.0,
+        "hash_key": secrets.token_hex(16),
+        "excluded_paths": ["/healthz"],
+    }
+    places.config.unlink(missing_ok=True)
+    places.config.touch(mode=0o600)
+    # A JSON text, number or list of texts is a TOML one, too.
+    places.config.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items()))
+
+
+def _environment(config: Path) -> dict[str, str]:
+    """For the demo's processes: no setting from elsewhere."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ENV_PREFIX)}
+    return {**kept, f"{ENV_PREFIX}CONFIG": str(config.resolve()), "PYTHONUNBUFFERED": "1"}
+
+
+def _start_worker(
+    stack: contextlib.ExitStack, environment: dict[str, str], directory: Path, places: Places
+) -> None:
+    _start(
+        stack,
+        _command("worker"),
+        environment,
+        log=directory / "worker.log",
+        address=f"{places.worker}/metrics",
+    )
+
+
+def _start_shop(
+    stack: contextlib.ExitStack, environment: dict[str, str], directory: Path, places: Places
+) -> None:
+    server = [sys.executable, "-m", "uvicorn", "otel_analytics.demo.shop:create_app", "--factory"]
+    options = ["--host", _HOST, "--port", str(places.shop_port), "--no-access-log"]
+    _start(
+        stack, [*server, *options], environment, log=directory / "shop.log", address=f"{places.shop}/healthz"
+    )
+
+
+def _start(
+    stack: contextlib.ExitStack,
+    command: Sequence[str],
+    environment: dict[str, str],
+    *,
+    log: Path,
+    address: str,
+) -> None:
+    """Run a process until the stack unwinds; returns when its address answers."""
+    with log.open("wb") as output:
+        # In a session of its own, so that Ctrl-C reaches the demo, which then stops it in order.
+        process = subprocess.Popen(  # noqa: S603 - our own command
+            command, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    stack.callback(_stop, process)
+    deadline = time.monotonic() + _START_SECONDS
+    while not _answers(address):
+        if process.poll() is not None or time.monotonic() > deadline:
+            lines = log.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
+            raise OtelAnalyticsError(f"{' '.join(command)} does not start: {lines[-1]}")
+        time.sleep(0.1)
+
+
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _answers(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(address, timeout=2) as response:  # noqa: S310 - our own address
+            return bool(response.status == 200)  # noqa: PLR2004
+    except (OSError, http.client.HTTPException):
+        return False
+
+
+def _replay_past(servers: Servers, console: Console) -> int:
+    """Send the past through the exporter while the worker stores it; returns the number of events."""
+    settings = Settings(
+        redis_url=servers.redis_url, postgres_dsn=servers.postgres_dsn, key_prefix=servers.key_prefix
+    )
+    exporter = RedisStreamSpanExporter(settings)
+    events = past_events(
+        now=dt.datetime.now(dt.UTC) - dt.timedelta(minutes=2),
+        days=PAST_DAYS,
+        requests_a_day=REQUESTS_A_DAY,
+        chance=random.Random(1),
+    )
+    expected = PAST_DAYS * REQUESTS_A_DAY
+    sent = 0
+    with _progress(console) as progress, connect(servers.postgres_dsn) as connection:
+        sending = progress.add_task("sent", total=expected)
+        storing = progress.add_task("stored", total=expected)
+        number = 0
+        while batch := list(islice(events, _BATCH)):
+            exporter.send(batch, {})
+            sent += len(batch)
+            progress.update(sending, completed=sent)
+            number += 1
+            if number % 10 == 0:
+                progress.update(storing, completed=_stored(connection))
+        progress.update(sending, total=sent)
+        progress.update(storing, total=sent)
+        while (stored := _stored(connection)) < sent:
+            progress.update(storing, completed=stored)
+            time.sleep(0.2)
+        progress.update(storing, completed=stored)
+    exporter.disconnect()
+    return sent
+
+
+def _stored(connection: Connection) -> int:
+    return sum(row.stored + row.duplicates + row.dead for row in ledger.rows(connection))
+
+
+def _send_live(base_url: str, seconds: float, console: Console) -> int:
+    with _progress(console) as progress:
+        task = progress.add_task("answered", total=round(seconds * LIVE_REQUESTS_A_SECOND))
+        answers = asyncio.run(
+            traffic.visit(
+                base_url,
+                seconds=seconds,
+                requests_a_second=LIVE_REQUESTS_A_SECOND,
+                chance=random.Random(2),
+                progress=lambda done: progress.update(task, completed=done),
+            )
+        )
+        progress.update(task, completed=answers, total=answers)
+    return answers
+
+
+def _wait_for_worker(servers: Servers) -> None:
+    """Wait until the worker has stored what the shop has delivered."""
+    deadline = time.monotonic() + _DRAIN_SECONDS
+    time.sleep(2 * Settings().export_interval_seconds)  # the last events of the shop wait for company
+    inspector = Inspector(servers.redis_url, key_prefix=servers.key_prefix)
+    while inspector.status().oldest_unprocessed_seconds and time.monotonic() < deadline:
+        time.sleep(0.1)
+    inspector.close()
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        TextColumn("  {task.description:<9}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+    )
+
+
+def _command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "otel_analytics.cli", *arguments]
+
+
+def _otel_analytics(environment: dict[str, str], *arguments: str) -> str:
+    """What a command prints."""
+    done = subprocess.run(  # noqa: S603 - our own command
+        _command(*arguments), env=environment, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise OtelAnalyticsError(f"otel-analytics {' '.join(arguments)}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def _show_rankings(environment: dict[str, str], console: Console) -> None:
+    for arguments, explain in (
+        (("rank", "-n", "8"), _absolute_in_words),
+        (("rank", "--relative", "-n", "8"), _relative_in_words),
+    ):
+        console.print(f"[bold green]$[/] otel-analytics {' '.join(arguments)}")
+        # Its own process, on this very terminal, so that it is shown as it always is.
+        subprocess.run(_command(*arguments), env=environment, check=False)  # noqa: S603 - our own command
+        rows = json.loads(_otel_analytics(environment, *arguments, "--format", "json"))
+        console.print(f"\n{explain(rows)}\n", highlight=False)
+
+
+def _absolute_in_words(rows: Rows) -> str:
+    if not rows:
+        return "Nothing is asked for often enough and is slow enough to be worth caching."
+    first = rows[0]
+    spent = first["avg_hourly_requests"] * first["avg_p95_latency_ms"] / 1_000
+    words = (
+        "[bold]In plain words:[/] this ranking keeps what is slow (a p95 of 100 ms or more) and asked for at"
+        " least 10 times an hour, and the number of requests weighs most. First comes"
+        f" [bold]{_named(first)}[/]: {first['avg_hourly_requests']:,.0f} requests an hour at a p95 of"
+        f" {first['avg_p95_latency_ms']:,.0f} ms, up to {spent:,.0f} seconds of work in every hour."
+    )
+    personal = next((row for row in rows if "/me/" in row["route"]), None)
+    if personal is not None:
+        words += (
+            f" Mind [bold]{_named(personal)}[/]: everybody gets another answer there, which neither ranking looks"
+            " at, so cache it for each user or not at all."
+        )
+    return words
+
+
+def _relative_in_words(rows: Rows) -> str:
+    # The stream is slow by intent.
+    rows = [row for row in rows if not row["route"].endswith("/events")]
+    if not rows:
+        return "There is nothing to compare."
+    slow = max(rows, key=lambda row: row["avg_p95_latency_ms"])
+    return (
+        "[bold]In plain words:[/] this ranking has no thresholds; it sets each route against all the others. So"
+        f" [bold]{_named(slow)}[/] surfaces, though it is asked for only {slow['avg_hourly_requests']:,.1f} times an"
+        f" hour: its p95 of {slow['avg_p95_latency_ms']:,.0f} ms is as slow as or slower than that of"
+        f" {slow['latency_percentile']:.0f} % of all. Not much work is saved there, but somebody waits for it."
+    )
+
+
+def _named(row: dict[str, Any]) -> str:
+    pattern = urlencode(row["query_params_normalized"], doseq=True)
+    return escape(f"{row['method']} {row['route']}{'?' + pattern if pattern else ''}")
+
+
+def _stay(places: Places, console: Console) -> None:
+    config = places.config
+    console.print(
+        f"\n[bold]It stays up.[/] In another terminal, in this directory:\n"
+        f"  export {ENV_PREFIX}CONFIG={config}\n"
+        f"  otel-analytics plan                 what a caching layer reads\n"
+        f"  otel-analytics audit                every accepted event, accounted for\n"
+        f"  otel-analytics doctor               is everything as it should be?\n"
+        f"  make cache-analysis n=10 days=7 format=json\n"
+        f"And in a browser, or with curl:\n"
+        f"  {places.shop}/docs           the shop; ask it for something, and rank again\n"
+        f"  {places.shop}/metrics        its live latency, for Prometheus\n"
+        f"  {places.worker}/metrics        the worker's own figures\n"
+        f"(otel-analytics is in .venv/bin where make has set it up.)\n\n"
+        f"[bold]Ctrl-C ends it[/] and removes all it made.",
+        highlight=False,
+    )
+    with contextlib.suppress(KeyboardInterrupt):
+        signal.pause()
+    console.print("\nStopping.")
