@@ -67,7 +67,6 @@ class Customers:
         """The next request."""
         (route,) = self._chance.choices(self._routes, self._weights)
         user = f"u{self._users.draw(self._chance)}"
-        anybody = None if self._chance.random() < _ANONYMOUS else user
         path, body = route, None
         params: dict[str, str] = {}
         match route:

@@ -390,8 +390,8 @@ def _absolute_in_words(rows: Rows) -> str:
     personal = next((row for row in rows if "/me/" in row["route"]), None)
     if personal is not None:
         words += (
-            f" Mind [bold]{_named(personal)}[/]: everybody gets another answer there, which neither ranking looks"
-            " at, so cache it for each user or not at all."
+            f" Mind [bold]{_named(personal)}[/]: everybody gets another answer there, which neither ranking"
+            " looks at, so cache it for each user or not at all."
         )
     return words
 
@@ -403,10 +403,11 @@ def _relative_in_words(rows: Rows) -> str:
         return "There is nothing to compare."
     slow = max(rows, key=lambda row: row["avg_p95_latency_ms"])
     return (
-        "[bold]In plain words:[/] this ranking has no thresholds; it sets each route against all the others. So"
-        f" [bold]{_named(slow)}[/] surfaces, though it is asked for only {slow['avg_hourly_requests']:,.1f} times an"
-        f" hour: its p95 of {slow['avg_p95_latency_ms']:,.0f} ms is as slow as or slower than that of"
-        f" {slow['latency_percentile']:.0f} % of all. Not much work is saved there, but somebody waits for it."
+        "[bold]In plain words:[/] this ranking has no thresholds; it sets each route against all the others."
+        f" So [bold]{_named(slow)}[/] surfaces, though it is asked for only"
+        f" {slow['avg_hourly_requests']:,.1f} times an hour: with a p95 of"
+        f" {slow['avg_p95_latency_ms']:,.0f} ms, {slow['latency_percentile']:.0f} % of all are as quick or"
+        " quicker. Not much work is saved there, but somebody waits for it."
     )
 
 
