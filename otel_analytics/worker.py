@@ -49,11 +49,30 @@ class Run:
     hours: int
 
 
+class _Stream:
+    """The worker's side of the stream."""
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        self.inspector = Inspector(settings.redis_url, key_prefix=settings.key_prefix)
+        self.consumer = Consumer(
+            settings.redis_url,
+            key_prefix=settings.key_prefix,
+            claim_idle_seconds=settings.claim_idle_seconds,
+        )
+        self.ingest = Ingest(self.consumer, settings, clock)
+
+    def close(self) -> None:
+        self.consumer.close()
+        self.inspector.close()
+
+
 class Worker:
     """One worker process. Several may run at once, on one or many machines.
 
     `run` and `run_once` begin by checking that Redis is safe and that the schema is ours. An outage
-    afterwards never costs an event: what is not acknowledged stays on the stream.
+    afterwards never costs an event: what is not acknowledged stays on the stream. Where applications write
+    straight to PostgreSQL (the setting `exporter`) there is no stream, and rollup and maintenance are all
+    there is to do.
     """
 
     def __init__(
@@ -74,13 +93,7 @@ class Worker:
         self._registry = registry or CollectorRegistry()
         self._metrics = WorkerMetrics()
         self._registry.register(self._metrics)
-        self._inspector = Inspector(settings.redis_url, key_prefix=settings.key_prefix)
-        self._consumer = Consumer(
-            settings.redis_url,
-            key_prefix=settings.key_prefix,
-            claim_idle_seconds=settings.claim_idle_seconds,
-        )
-        self._ingest = Ingest(self._consumer, settings, clock)
+        self._stream = _Stream(settings, clock) if settings.exporter == "redis" else None
         self._store: Connection | None = None
         self._in_hand: Batch | None = None
         self._schedule = Schedule(settings.rollup_interval_seconds)
@@ -98,8 +111,8 @@ class Worker:
     def close(self) -> None:
         """Leave the consumer group and close all connections."""
         self._registry.unregister(self._metrics)
-        self._consumer.close()
-        self._inspector.close()
+        if self._stream is not None:
+            self._stream.close()
         self._disconnect()
 
     def start(self) -> None:
@@ -112,16 +125,13 @@ class Worker:
             StreamUnavailable: Redis does not answer.
             StoreUnavailable: PostgreSQL does not answer.
         """
-        self._inspector.ensure_safe()
+        if self._stream is not None:
+            self._stream.inspector.ensure_safe()
+            _log.info("connected to %s", without_password(self._settings.redis_url))
         migrations.check(self._connection())
-        _log.info(
-            "connected to %s and %s",
-            without_password(self._settings.redis_url),
-            without_password(self._settings.postgres_dsn),
-        )
+        _log.info("connected to %s", without_password(self._settings.postgres_dsn))
         self.maintain()
-        orphans = self._consumer.adopt_orphans()
-        if orphans:
+        if self._stream is not None and (orphans := self._stream.consumer.adopt_orphans()):
             _log.info("took over %d entries of workers that were killed", orphans)
 
     def run_once(
@@ -172,10 +182,12 @@ class Worker:
             stop: Once set, the batch in hand is finished and the rest left.
             progress: Told after each batch what became of the events so far.
         """
-        _, last_id = self._inspector.ledger_and_last_id()
         total = Stored()
-        while not stop.is_set() and (batch := self._ingest.read()):
-            total += self._store_batch(batch)
+        if self._stream is None:
+            return total
+        _, last_id = self._stream.inspector.ledger_and_last_id()
+        while not stop.is_set() and (batch := self._stream.ingest.read()):
+            total += self._store_batch(self._stream.ingest, batch)
             if progress is not None:
                 progress(total)
             # What is older was read before it, so entries that are added meanwhile do not keep this going for
@@ -194,25 +206,31 @@ class Worker:
 
     def trim(self) -> None:
         """Take entries off the stream that are stored and no longer of interest, and forget their ids."""
+        if self._stream is None:
+            return
         settings = self._settings
-        trimmed = self._consumer.trim(settings.stream_retention_seconds, settings.stream_max_entries)
-        ledger.forget_entries(self._connection(), self._inspector.ledger().epoch, trimmed.first_id)
+        trimmed = self._stream.consumer.trim(settings.stream_retention_seconds, settings.stream_max_entries)
+        epoch = self._stream.inspector.ledger().epoch
+        ledger.forget_entries(self._connection(), epoch, trimmed.first_id)
 
     def _step(self, stop: threading.Event) -> None:
         interval = self._settings.worker_interval_seconds
-        if self._in_hand is None:
-            self._in_hand = self._ingest.read(0.0 if interval else _BLOCK_SECONDS)
-        idle = self._in_hand is None
-        if self._in_hand is not None:
-            self._store_batch(self._in_hand)
-            self._in_hand = None
+        idle = True
+        if self._stream is not None:
+            ingest = self._stream.ingest
+            if self._in_hand is None:
+                self._in_hand = ingest.read(0.0 if interval else _BLOCK_SECONDS)
+            if self._in_hand is not None:
+                idle = False
+                self._store_batch(ingest, self._in_hand)
+                self._in_hand = None
         self._keep_house(stop)
-        if idle and interval:
-            stop.wait(interval)
+        if idle and (interval or self._stream is None):
+            stop.wait(interval or _BLOCK_SECONDS)
 
-    def _store_batch(self, batch: Batch) -> Stored:
+    def _store_batch(self, ingest: Ingest, batch: Batch) -> Stored:
         began = time.monotonic()
-        stored = self._ingest.store(self._connection(), batch)
+        stored = ingest.store(self._connection(), batch)
         self._metrics.batch_done(stored, time.monotonic() - began)
         self._unreported += stored
         return stored
@@ -251,7 +269,8 @@ class Worker:
     def _observe(self) -> None:
         hours = hourly.touched_hours(self._connection())
         age = (self._clock() - hours[0] - HOUR).total_seconds() if hours else 0.0
-        self._metrics.observe(self._inspector.status(), max(0.0, age))
+        status = None if self._stream is None else self._stream.inspector.status()
+        self._metrics.observe(status, max(0.0, age))
 
     def _report(self) -> None:
         """Say what became of the events since the last report, if there were any."""

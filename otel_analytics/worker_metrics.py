@@ -70,11 +70,17 @@ class WorkerMetrics(Collector):
         self._counters["otel_analytics_worker_errors"] += 1
         self._gauges["otel_analytics_worker_last_error_timestamp_seconds"] = unix_seconds
 
-    def observe(self, stream: StreamStatus, rollup_age_seconds: float) -> None:
-        """Take over how things stand."""
-        self._gauges["otel_analytics_worker_lag_entries"] = stream.undelivered
-        self._gauges["otel_analytics_worker_lag_seconds"] = stream.oldest_unprocessed_seconds
-        self._gauges["otel_analytics_worker_pending_entries"] = stream.pending
+    def observe(self, stream: StreamStatus | None, rollup_age_seconds: float) -> None:
+        """Take over how things stand.
+
+        Args:
+            stream: None where there is none.
+            rollup_age_seconds: Time since the oldest hour that waits for a rollup ended.
+        """
+        if stream is not None:
+            self._gauges["otel_analytics_worker_lag_entries"] = stream.undelivered
+            self._gauges["otel_analytics_worker_lag_seconds"] = stream.oldest_unprocessed_seconds
+            self._gauges["otel_analytics_worker_pending_entries"] = stream.pending
         self._gauges["otel_analytics_worker_rollup_age_seconds"] = rollup_age_seconds
 
     def collect(self) -> Iterator[Metric]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from otel_analytics.cli.arguments import TableOrJson
-from otel_analytics.cli.context import load_settings
+from otel_analytics.cli.context import load_stream_settings
 
 if TYPE_CHECKING:
     from otel_analytics.ledger import AuditReport
@@ -22,7 +22,7 @@ def audit(
 
     Each is stored, a duplicate, a dead letter, or pending. Exits with 1 where one is missing.
     """
-    settings = load_settings(context)
+    settings = load_stream_settings(context)
     from otel_analytics import ledger
     from otel_analytics.store import migrations
     from otel_analytics.store.connection import connect

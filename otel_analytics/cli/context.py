@@ -7,6 +7,7 @@ from typing import Any
 import typer
 
 from otel_analytics import settings
+from otel_analytics.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -34,3 +35,21 @@ def load_settings(context: typer.Context, **overrides: Any) -> settings.Settings
     """
     command: CommandContext = context.obj
     return settings.load(overrides, config_file=command.config_file)
+
+
+def load_stream_settings(context: typer.Context) -> settings.Settings:
+    """The settings for a command that is about the stream.
+
+    Args:
+        context: Of the command.
+
+    Raises:
+        SettingsError: A source holds something that cannot be used.
+        UsageError: There is no stream, as the applications write straight to PostgreSQL.
+    """
+    found = load_settings(context)
+    if found.exporter != "redis":
+        raise UsageError(
+            f"there is no stream with the setting exporter = {found.exporter}, so nothing to show or do"
+        )
+    return found

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from otel_analytics.cli.arguments import TableOrJson, utc_moment
-from otel_analytics.cli.context import load_settings
+from otel_analytics.cli.context import load_stream_settings
 from otel_analytics.cli.words import counted
 from otel_analytics.errors import UsageError
 
@@ -88,7 +88,7 @@ def purge(
 
 @contextmanager
 def _dead_letters(context: typer.Context) -> Iterator["DeadLetters"]:
-    settings = load_settings(context)
+    settings = load_stream_settings(context)
     from otel_analytics.stream import DeadLetters
 
     with closing(DeadLetters(settings.redis_url, key_prefix=settings.key_prefix)) as letters:

@@ -27,7 +27,7 @@ def worker(
 ) -> None:
     """Move events to PostgreSQL, roll up, keep partitions.
 
-    Runs until SIGTERM or Ctrl-C, which let it finish the batch in hand; a second one ends it at once.
+    With the setting exporter = "postgres" there is no stream, and it only rolls up and keeps partitions. Runs until SIGTERM or Ctrl-C, which let it finish the batch in hand; a second one ends it at once.
     Several workers may run side by side.
     """
     stop = _stop_on_signal()
@@ -65,7 +65,9 @@ def _run_once(settings: "Settings", stop: threading.Event) -> None:
 
 
 def _entries_waiting(settings: "Settings") -> str:
-    """How many entries there are to do, in words; nothing where the server does not know."""
+    """How many entries there are to do, in words; nothing where that is not known."""
+    if settings.exporter != "redis":
+        return ""
     from contextlib import closing
 
     from otel_analytics.stream.inspector import LAG_LIMIT, Inspector

@@ -39,6 +39,7 @@ from otel_analytics.ledger import audit
 from otel_analytics.maintenance import make_whole_window
 from otel_analytics.store import partitions
 from otel_analytics.store.connection import connect
+from otel_analytics.store.events import insert_making_partitions
 from otel_analytics.stream import Inspector
 from otel_analytics.worker import Run, Worker, utc_now
 
@@ -354,3 +355,16 @@ def test_a_worker_stopped_in_mid_drain_loses_and_doubles_nothing(settings, sent)
     assert count(settings) == 20_000
     report = books(settings)
     assert (report.stored, report.duplicates, report.pending, report.balanced) == (20_000, 0, 0, True)
+
+
+def test_without_a_stream_a_worker_rolls_up_and_keeps_partitions(migrated_dsn):
+    settings = make_settings("redis://127.0.0.1:1/0", migrated_dsn, exporter="postgres")
+    with connect(migrated_dsn) as connection:
+        insert_making_partitions(connection, [make_event()], first_day=NOW.date())
+    with make_worker(settings) as worker:
+        assert worker.run_once() == Run(Stored(), hours=1)
+    with connect(migrated_dsn) as connection:
+        insert_making_partitions(connection, [make_event()], first_day=NOW.date())
+        assert partitions.existing_days(connection) == {NOW.date(), (NOW + DAY).date()}
+    with running(make_worker(settings)), raw_postgres(migrated_dsn) as connection:
+        until(lambda: scalar(connection, "SELECT sum(total_requests) FROM route_analytics_hourly") == 2)
