@@ -27,8 +27,8 @@ def worker(
 ) -> None:
     """Move events to PostgreSQL, roll up, keep partitions.
 
-    With the setting exporter = "postgres" there is no stream, and it only rolls up and keeps partitions. Runs until SIGTERM or Ctrl-C, which let it finish the batch in hand; a second one ends it at once.
-    Several workers may run side by side.
+    Runs until SIGTERM or Ctrl-C, which let it finish the batch in hand; a second one ends it at once. Several
+    workers may run side by side. With the setting exporter = "postgres" there is no stream to drain.
     """
     stop = _stop_on_signal()
     settings = load_settings(context)
