@@ -24,9 +24,14 @@ REJECTED: Final = "rejected"
 
 _FIRST_PAUSE_SECONDS: Final = 0.1
 _LONGEST_PAUSE_SECONDS: Final = 5.0
-_chance: Final = random.Random()  # noqa: S311 - not the generator that the application may have seeded
+_chance: Final = random.SystemRandom()
+"""Not the generator that the application may have seeded, nor one that forked processes have in common."""
 _ATTEMPTS_AT_A_BUG: Final = 3
 """How often a batch is tried that fails in a way nobody foresaw, before it is given up."""
+_LAST_MOMENT_SECONDS: Final = 0.1
+"""More than a thread needs to end that was only waiting to try again."""
+_QUIET_SECONDS: Final = 60.0
+"""Between two complaints at least: a stream at its mark refuses, takes one entry, and refuses again."""
 
 
 class EventExporter(Protocol):
@@ -47,10 +52,7 @@ class EventExporter(Protocol):
         """
 
     def disconnect(self) -> None:
-        """Close connections; the next `send` makes new ones."""
-
-    def forget_connections(self) -> None:
-        """Let go of connections without a word to the other side: after a fork they are the parent's."""
+        """Close connections; the next `send` makes new ones, also in a forked child."""
 
 
 class DeliveryObserver(Protocol):
@@ -89,16 +91,17 @@ class Delivery:
     """
 
     # Begun anew in a forked child.
-    _lock: threading.Lock
-    _wake: threading.Event
+    _changed: threading.Condition
     _buffer: deque[Event]
-    _in_hand: int
+    _offered: int
+    _settled: int
+    _dropped: Counter[str]
     _thread: threading.Thread | None
+    _flushes: int
     _closed: bool
     _abandoned: bool
-    _hurry: bool
-    _surprises: int
-    _unreported: Counter[str]
+    _complained: bool
+    _quiet_until: float
 
     def __init__(
         self,
@@ -115,7 +118,7 @@ class Delivery:
             exporter: Where events go; from now on used by this object alone.
             buffer_size: Events held at most, those being sent included.
             batch_size: Events sent at once at most.
-            interval_seconds: How long an event waits for company.
+            interval_seconds: How long an event waits for company at most.
             observer: Who is told what becomes of events.
         """
         self._exporter = exporter
@@ -130,18 +133,21 @@ class Delivery:
         """Take an event for delivery; returns at once.
 
         Returns:
-            False where the buffer was full, so that the event is dropped and counted.
+            False where the buffer was full or the delivery closed, so that the event is dropped and counted.
         """
-        waiting = len(self._buffer)
-        if waiting + self._in_hand >= self._buffer_size or self._closed:
-            self._drop(SHUTDOWN if self._closed else BUFFER_FULL, 1)
-            return False
-        self._buffer.append(event)
-        if waiting + 1 == self._batch_size:
-            self._wake.set()
-        if self._thread is None:
-            self._start()
-        return True
+        with self._changed:
+            if not self._closed and self._offered - self._settled < self._buffer_size:
+                self._buffer.append(event)
+                self._offered += 1
+                if len(self._buffer) == self._batch_size:
+                    self._changed.notify_all()
+                if self._thread is None:
+                    self._start()
+                return True
+            reason = SHUTDOWN if self._closed else BUFFER_FULL
+            self._dropped[reason] += 1
+        self._observer.dropped(reason, 1)
+        return False
 
     def flush(self, timeout_seconds: float) -> bool:
         """Wait until everything offered so far is delivered or given up.
@@ -149,147 +155,149 @@ class Delivery:
         Returns:
             False where that took longer than allowed.
         """
-        deadline = time.monotonic() + timeout_seconds
-        self._hurry = True
-        try:
-            while self._buffer or self._in_hand:
-                self._wake.set()
-                if time.monotonic() >= deadline or self._thread is None:
-                    return False
-                time.sleep(0.005)
-        finally:
-            self._hurry = False
-        return True
+        with self._changed:
+            target = self._offered
+            self._flushes += 1
+            self._changed.notify_all()
+            try:
+                return self._changed.wait_for(lambda: self._settled >= target, timeout_seconds)
+            finally:
+                self._flushes -= 1
 
-    def close(self, timeout_seconds: float) -> None:
-        """Deliver what is there within the time allowed, drop the rest, and end the thread."""
-        with self._lock:
-            thread, already = self._thread, self._closed
+    def close(self, timeout_seconds: float) -> bool:
+        """Deliver what is there within the time allowed, drop the rest, and end the thread.
+
+        Returns:
+            False where the thread is not through with its last attempt yet, so that the exporter is in use.
+        """
+        with self._changed:
             self._closed = True
-        if already:
-            return
+            thread = self._thread
+            self._changed.notify_all()
         if thread is not None:
-            self._wake.set()
-            thread.join(timeout_seconds)
-        left = len(self._buffer) + self._in_hand
-        self._abandoned = True
-        self._wake.set()
+            thread.join(0.0 if self._abandoned else timeout_seconds)
+        with self._changed:
+            left = self._offered - self._settled
+            self._settled = self._offered
+            self._abandoned = True
+            self._changed.notify_all()
         if left:
-            self._drop(SHUTDOWN, left)
+            self._observer.dropped(SHUTDOWN, left)
             _log.warning("%d events could not be delivered before the application ended", left)
+        if thread is not None:
+            thread.join(_LAST_MOMENT_SECONDS)
+        return thread is None or not thread.is_alive()
 
     def _begin(self) -> None:
-        self._lock = threading.Lock()
-        self._wake = threading.Event()
+        self._changed = threading.Condition(threading.Lock())
         self._buffer = deque()
-        self._in_hand = 0
+        self._offered = 0
+        self._settled = 0
+        self._dropped = Counter()
         self._thread = None
+        self._flushes = 0
         self._closed = False
         self._abandoned = False
-        self._hurry = False
-        self._surprises = 0
-        self._unreported = Counter()
-
-    def _after_fork(self) -> None:
-        self._begin()
-        self._exporter.forget_connections()
+        self._complained = False
+        self._quiet_until = 0.0
 
     def _start(self) -> None:
-        with self._lock:
-            if self._thread is None and not self._closed:
-                thread = threading.Thread(target=self._run, name="otel-analytics-delivery", daemon=True)
-                thread.start()
-                self._thread = thread
-
-    def _drop(self, reason: str, events: int) -> None:
-        with self._lock:
-            self._unreported[reason] += events
-        self._observer.dropped(reason, events)
+        thread = threading.Thread(target=self._run, name="otel-analytics-delivery", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            # No more threads to be had; the next event tries again.
+            self._complain("no thread to deliver events: %s", error)
+        else:
+            self._thread = thread
 
     def _run(self) -> None:
         # What the exporter does is no business of the application's traces.
         suppress = context._SUPPRESS_INSTRUMENTATION_KEY  # noqa: SLF001 - what the SDK's own processors set
         context.attach(context.set_value(suppress, value=True))
-        batch: list[Event] = []
-        failures = 0
-        while not self._abandoned:
-            if not batch:
-                self._wait_for_company()
-                batch = self._take()
-            if not batch and self._closed:
-                break
-            if not batch and not self._unreported:
-                continue
-            if self._deliver(batch, failures):
-                if failures:
-                    _log.info("events are being delivered again")
-                batch, failures = [], 0
-            else:
-                failures += 1
-                self._pause(failures)
-        if self._unreported and not self._abandoned:
-            self._deliver([], failures)
+        while (batch := self._next_batch()) is not None:
+            self._deliver(batch)
         self._exporter.disconnect()
 
-    def _wait_for_company(self) -> None:
-        if len(self._buffer) < self._batch_size and not self._closed and not self._hurry:
-            self._wake.wait(self._interval)
-        self._wake.clear()
+    def _next_batch(self) -> list[Event] | None:
+        """Wait for company, then take a batch: empty where only drops are to be reported; None at the end."""
+        with self._changed:
+            while not self._abandoned:
+                self._changed.wait_for(self._is_urgent, self._interval)
+                if self._buffer or self._dropped:
+                    size = min(len(self._buffer), self._batch_size)
+                    return [self._buffer.popleft() for _ in range(size)]
+                if self._closed:
+                    break
+            return None
 
-    def _take(self) -> list[Event]:
-        batch: list[Event] = []
-        buffer = self._buffer
-        while buffer and len(batch) < self._batch_size:
-            # Counted in both places for a moment rather than in neither.
-            self._in_hand += 1
-            batch.append(buffer.popleft())
-        self._observer.buffered(len(buffer) + len(batch))
-        return batch
+    def _is_urgent(self) -> bool:
+        if self._closed or len(self._buffer) >= self._batch_size:
+            return True
+        return bool(self._flushes and self._buffer)
 
-    def _deliver(self, batch: list[Event], failures: int) -> bool:
-        with self._lock:
-            report = dict(self._unreported)
-        try:
-            rejected = self._exporter.send(batch, report)
-        except OtelAnalyticsError as error:
-            self._complain(error, failures)
-            return False
-        except Exception as error:  # noqa: BLE001 - a bug must neither end the thread nor hold up what comes behind
-            self._surprises += 1
-            if self._surprises < _ATTEMPTS_AT_A_BUG:
-                self._complain(error, failures)
-                return False
-            _log.error("%d events cannot be delivered and are dropped", len(batch), exc_info=error)
-            rejected, report = {EXPORT_FAILED: len(batch)}, {}
-        self._surprises = 0
-        with self._lock:
-            self._unreported.subtract(report)
-            self._unreported = +self._unreported
-        for reason, events in rejected.items():
-            self._drop(reason, events)
-        self._in_hand = 0
-        accepted = len(batch) - sum(rejected.values())
+    def _deliver(self, batch: list[Event]) -> None:
+        """Try until the batch is delivered or given up."""
+        failures = surprises = 0
+        while not self._abandoned:
+            self._observer.buffered(self._offered - self._settled)
+            with self._changed:
+                report = dict(self._dropped)
+            try:
+                rejected = self._exporter.send(batch, report)
+            except OtelAnalyticsError as error:
+                self._complain("%s; %d events wait and are tried again", error, self._offered - self._settled)
+            except Exception as error:  # noqa: BLE001 - a bug must neither end the thread nor hold up what comes behind
+                surprises += 1
+                if surprises == _ATTEMPTS_AT_A_BUG:
+                    self._complain("%d events cannot be delivered and are dropped", len(batch), bug=error)
+                    self._settle(batch, {EXPORT_FAILED: len(batch)} if batch else {}, {})
+                    return
+            else:
+                self._settle(batch, rejected, report)
+                if self._complained:
+                    self._complained = False
+                    _log.info("events are being delivered again")
+                return
+            failures += 1
+            self._pause(failures)
+
+    def _settle(
+        self, batch: Sequence[Event], dropped: Mapping[str, int], reported: Mapping[str, int]
+    ) -> None:
+        with self._changed:
+            if self._abandoned:  # and counted as dropped
+                return
+            self._settled += len(batch)
+            self._dropped.subtract(reported)
+            self._dropped.update(dropped)
+            self._dropped = +self._dropped
+            self._changed.notify_all()
+        for reason, events in dropped.items():
+            self._observer.dropped(reason, events)
+        accepted = len(batch) - sum(dropped.values())
         if accepted:
             self._observer.accepted(accepted)
-        return True
+        self._observer.buffered(self._offered - self._settled)
 
-    def _complain(self, error: Exception, failures: int) -> None:
-        if not failures:
-            waiting = len(self._buffer) + self._in_hand
-            reason = str(error) or type(error).__name__
-            _log.warning("%s; %d events wait and are tried again", reason, waiting)
+    def _complain(self, text: str, *values: object, bug: Exception | None = None) -> None:
+        """Warn once in an outage, and not too often where there are many short ones."""
+        now = time.monotonic()
+        if not self._complained and now >= self._quiet_until:
+            self._complained = True
+            self._quiet_until = now + _QUIET_SECONDS
+            _log.warning(text, *values, exc_info=bug)
 
     def _pause(self, failures: int) -> None:
         longest = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2 ** min(failures - 1, 10))
         # So that processes do not come back in step.
         pause = longest * _chance.uniform(0.5, 1.0)
-        deadline = time.monotonic() + pause
-        while not self._abandoned and time.monotonic() < deadline:
-            if self._closed or self._hurry:
-                time.sleep(_FIRST_PAUSE_SECONDS)
-                return
-            self._wake.wait(min(0.2, pause))
-            self._wake.clear()
+        with self._changed:
+            # Who waits for the end of it makes it shorter, but not so short that it becomes a busy loop.
+            self._changed.wait_for(lambda: self._abandoned, min(pause, _FIRST_PAUSE_SECONDS))
+            self._changed.wait_for(
+                lambda: self._closed or self._flushes, max(0.0, pause - _FIRST_PAUSE_SECONDS)
+            )
 
 
 _deliveries: "weakref.WeakSet[Delivery]" = weakref.WeakSet()
@@ -297,7 +305,7 @@ _deliveries: "weakref.WeakSet[Delivery]" = weakref.WeakSet()
 
 def _after_fork_in_child() -> None:
     for delivery in list(_deliveries):
-        delivery._after_fork()  # noqa: SLF001
+        delivery._begin()  # noqa: SLF001
 
 
 if hasattr(os, "register_at_fork"):

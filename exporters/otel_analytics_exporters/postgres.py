@@ -66,5 +66,5 @@ class PostgresSpanExporter(EventSpanExporter):
             connection.close()
 
     def forget_connections(self) -> None:
-        """Let go of the connection after a fork; see `delivery.EventExporter`."""
+        """Let go of the connection after a fork; see `EventSpanExporter`."""
         self._connection = None

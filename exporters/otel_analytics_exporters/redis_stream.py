@@ -25,9 +25,8 @@ class RedisStreamSpanExporter(EventSpanExporter):
             SettingsError: They cannot be used; the Redis URL, for example.
         """
         super().__init__(settings)
-        self._producer: Producer | None = None
-        # A URL that cannot be used is found now, and not by the thread that sends.
-        self._make_producer().close()
+        # Made now, so that a URL that cannot be used is not left for the thread that sends to find.
+        self._producer: Producer | None = self._make_producer()
 
     def send(self, events: Sequence[Event], dropped: Mapping[str, int]) -> Mapping[str, int]:
         """Add one entry with all the events; see `delivery.EventExporter`."""
@@ -43,7 +42,7 @@ class RedisStreamSpanExporter(EventSpanExporter):
             producer.close()
 
     def forget_connections(self) -> None:
-        """Let go of the connection after a fork; see `delivery.EventExporter`."""
+        """Let go of the connection after a fork; see `EventSpanExporter`."""
         self._producer = None
 
     def _make_producer(self) -> Producer:

@@ -1,7 +1,9 @@
 """What our span exporters have in common: spans become events, and one attempt is made to deliver them."""
 
 import logging
+import os
 import threading
+import weakref
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -24,8 +26,13 @@ class EventSpanExporter(SpanExporter):
 
     Under `Delivery`, which retries, counts drops and sees every request, `send` is all that is used. Under a
     span processor of OpenTelemetry's SDK, which forgets a batch that failed, `export` counts what was lost
-    and reports it with the next batch that gets through.
+    and reports it with the next batch that gets through, or at the shutdown.
     """
+
+    # Begun anew in a forked child.
+    _lock: threading.Lock
+    _lost: Counter[str]
+    _complained: bool
 
     def __init__(self, settings: Settings | None = None) -> None:
         """Prepare; nothing is connected yet.
@@ -38,9 +45,8 @@ class EventSpanExporter(SpanExporter):
         """
         self.settings: Final = settings or load()
         self._privacy = Privacy(self.settings)
-        self._lock = threading.Lock()
-        self._lost: Counter[str] = Counter()
-        self._complained = False
+        self._begin()
+        _exporters.add(self)
 
     def send(self, events: Sequence[Event], dropped: Mapping[str, int]) -> Mapping[str, int]:
         """Deliver events; see `delivery.EventExporter`."""
@@ -51,7 +57,7 @@ class EventSpanExporter(SpanExporter):
         raise NotImplementedError
 
     def forget_connections(self) -> None:
-        """Let go of connections after a fork; see `delivery.EventExporter`."""
+        """Let go of connections without a word to the other side: after a fork they are the parent's."""
         raise NotImplementedError
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
@@ -70,23 +76,41 @@ class EventSpanExporter(SpanExporter):
                 self._lost[EXPORT_FAILED] += len(events)
                 self._complain(error)
                 return SpanExportResult.FAILURE
-        self._complained = False
         return SpanExportResult.SUCCESS
 
     def shutdown(self) -> None:
-        """Close the connection; an export afterwards opens it anew."""
-        self.disconnect()
+        """Report what was lost, if that is still to be done, and close the connection.
+
+        An export afterwards opens it anew.
+        """
+        with self._lock:
+            if self._lost:
+                try:
+                    self._send([])
+                except Exception as error:  # noqa: BLE001 - the application ends; nobody could do anything about it
+                    self._complain(error)
+            self.disconnect()
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:  # noqa: ARG002 - the SDK's signature
         """Nothing is held back, so there is nothing to flush."""
         return True
 
+    def _begin(self) -> None:
+        self._lock = threading.Lock()
+        self._lost = Counter()
+        self._complained = False
+
+    def _after_fork(self) -> None:
+        self._begin()
+        self.forget_connections()
+
     def _send(self, events: Sequence[Event]) -> None:
         report = dict(self._lost)
         rejected = self.send(events, report)
         self._lost.subtract(report)
-        self._lost = +self._lost
         self._lost.update(rejected)
+        self._lost = +self._lost
+        self._complained = False
 
     def _complain(self, error: Exception) -> None:
         if self._complained:
@@ -94,3 +118,15 @@ class EventSpanExporter(SpanExporter):
         self._complained = True
         expected = isinstance(error, OtelAnalyticsError)
         _log.warning("events of spans were lost: %s", error, exc_info=None if expected else error)
+
+
+_exporters: "weakref.WeakSet[EventSpanExporter]" = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for exporter in list(_exporters):
+        exporter._after_fork()  # noqa: SLF001
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,5 +1,6 @@
 """What capture needs in a process that serves requests; made there, so that forks and reloads find it new."""
 
+import atexit
 import logging
 import os
 import threading
@@ -93,9 +94,13 @@ class Runtime:
                     self._started = True
 
     def stop(self) -> None:
-        """Deliver what is left, within `flush_timeout_seconds`. May block for as long."""
-        if self._delivery is not None:
-            self._delivery.close(self.settings.flush_timeout_seconds)
+        """Deliver what is left, within `flush_timeout_seconds`. May block for as long.
+
+        The application may serve again afterwards, as it does under one test after the other.
+        """
+        delivery = self._delivery
+        if delivery is not None and delivery.close(self.settings.flush_timeout_seconds):
+            self._delivery = self._new_delivery()
 
     def begin(self, scope: MutableMapping[str, Any]) -> ObservedRequest | None:
         """See `layer.Observer`."""
@@ -151,9 +156,12 @@ class Runtime:
 
     def _start(self) -> None:
         self._guarded(self._start_metrics)
-        settings = self.settings
         self._attach()
-        self._delivery = Delivery(
+        self._delivery = self._new_delivery()
+
+    def _new_delivery(self) -> Delivery:
+        settings = self.settings
+        return Delivery(
             self._exporter,
             buffer_size=settings.buffer_size,
             batch_size=settings.export_batch_size,
@@ -222,6 +230,13 @@ _runtimes: "weakref.WeakSet[Runtime]" = weakref.WeakSet()
 def _after_fork_in_child() -> None:
     for runtime in list(_runtimes):
         runtime._forget()  # noqa: SLF001
+
+
+@atexit.register
+def _stop_all() -> None:
+    # Of use where nobody runs the lifespan. A server that is killed by the signal it got does not come here.
+    for runtime in list(_runtimes):
+        runtime.stop()
 
 
 if hasattr(os, "register_at_fork"):
