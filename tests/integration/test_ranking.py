@@ -1,6 +1,7 @@
 """From raw rows written by hand to a ranking, against SQL and arithmetic written apart from it."""
 
 import datetime as dt
+import itertools
 import json
 import math
 import random
@@ -156,20 +157,23 @@ def exact_p95(connection, row):
 
 
 def test_the_top_is_taken_of_all_and_ties_go_by_name(connection):
+    # The same durations in another order have another sum: 0.6 or 0.6000000000000001.
+    orders = zip("fbdace", itertools.permutations((0.1, 0.2, 0.3)), strict=True)
     events = [
         make_event(CURRENT - hours * HOUR, route=route, duration_ms=ms, query_params_normalized={})
-        for route in ("/c", "/a", "/b")
-        # The sum of these depends on their order.
-        for hours, ms in ((1, 0.1), (2, 0.2), (3, 0.3), (4, 1e9 / 3))
+        for route, durations in orders
+        for hours, ms in enumerate(durations)
     ]
-    quick = [make_event(CURRENT, route="/d", duration_ms=1.0, query_params_normalized={}) for _ in range(50)]
-    insert_events(connection, events + quick)
+    insert_events(connection, events)
     settings = make_settings(min_requests=0, min_latency=0, top_n_routes=2)
     rollup_range(connection, settings, since=NOW - DAY, until=NOW)
     for rank in (ranking.rank_absolute, ranking.rank_relative):
-        assert [row.route for row in rank(connection, settings, now=NOW).rows] == ["/a", "/b"]
-    no_threshold = ranking.rank_relative(connection, settings, now=NOW).rows
-    assert {row.latency_percentile for row in no_threshold} == {100}
+        assert [row.route for row in rank(connection, settings, now=NOW).rows] == ["a", "b"]
+    everything = make_settings(min_requests=0, min_latency=0.2)
+    absolute = ranking.rank_absolute(connection, everything, now=NOW).rows
+    relative = ranking.rank_relative(connection, everything, now=NOW).rows
+    assert "".join(row.route for row in absolute) == "abcdef"
+    assert [(row.route, row.latency_percentile) for row in relative] == [(route, 100) for route in "abcdef"]
 
 
 def test_averages_are_over_hours_with_traffic_and_thresholds_inclusive(connection):
@@ -192,9 +196,9 @@ def test_what_is_no_candidate_is_left_out_and_said(connection):
     settings = make_settings(min_requests=0, min_latency=0, max_patterns_per_route=2, days=1)
     flood = [make_event(route="/flood", query_params_normalized={"q": str(n)}) for n in range(5)]
     lost = [make_event(route="(unmatched)") for _ in range(7)]
-    old = [make_event(NOW - 2 * DAY, route="/old")]
-    insert_events(connection, flood + lost + old)
-    rollup_range(connection, settings, since=NOW - 3 * DAY, until=NOW)
+    outside = [make_event(NOW - 2 * DAY, route="/old"), make_event(NOW + 2 * HOUR, route="/future")]
+    insert_events(connection, flood + lost + outside)
+    rollup_range(connection, settings, since=NOW - 3 * DAY, until=NOW + 3 * HOUR)
     for rank in (ranking.rank_absolute, ranking.rank_relative):
         ranked = rank(connection, settings, now=NOW)
         assert [row.query_params_normalized for row in ranked.rows] == [{"q": "0"}, {"q": "1"}]
