@@ -11,7 +11,7 @@ format ?=
 min_requests ?=
 min_latency ?=
 
-.PHONY: help demo demo-once test lint format bench lock clean cache-analysis cache-analysis-relative
+.PHONY: help demo demo-once test lint format docs lock clean cache-analysis cache-analysis-relative
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -53,6 +53,9 @@ cache-analysis: $(READY) ## Rank cache candidates: n= days= format= min_requests
 cache-analysis-relative: $(READY) ## Rank every route against the others: n= days= format=
 	@$(BIN)/otel-analytics rank --relative $(if $(n),-n '$(n)') $(if $(days),--days '$(days)') \
 		$(if $(format),--format '$(format)')
+
+docs: $(READY) ## Write the pages that follow from the code anew: docs/cli.md, docs/settings.md
+	@$(BIN)/python docs/build.py
 
 lock: $(READY) ## Resolve the dependencies anew into requirements.lock
 	@$(BIN)/python -m pip install --quiet uv

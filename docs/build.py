@@ -1,0 +1,90 @@
+"""Writes the pages that follow from the code: docs/cli.md and docs/settings.md. Run it with `make docs`."""
+
+import dataclasses
+import inspect
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+# Before the help is made: it is wrapped to the width of the terminal.
+os.environ["COLUMNS"] = "80"
+
+import typer
+
+from otel_analytics.cli.__main__ import PROGRAM, app
+from otel_analytics.settings import ENV_PREFIX, Settings
+
+DOCS: Final = Path(__file__).parent
+
+
+def pages() -> dict[str, str]:
+    """File name to content, as the code has it."""
+    return {"cli.md": cli(), "settings.md": settings()}
+
+
+def cli() -> str:
+    """The help of every command."""
+    lines = [
+        "# The command line",
+        "",
+        "Made from the program's own help by `make docs`. Settings come from the environment and",
+        "`otel-analytics.toml`: see [settings.md](settings.md).",
+        "",
+        "Exit codes: 0 done, 1 failed, 2 used wrongly, 130 ended by Ctrl-C. Data go to standard output; log",
+        "lines, remarks and errors to standard error.",
+    ]
+    root = typer.main.get_command(app)
+    for name, command in _commands(PROGRAM, root):
+        context = command.make_context(name, [], resilient_parsing=True)
+        lines += ["", f"## {name}", "", "```text", command.get_help(context).rstrip(), "```"]
+    return "\n".join(lines) + "\n"
+
+
+def _commands(name: str, command: Any) -> Iterator[tuple[str, Any]]:
+    yield name, command
+    for child, each in getattr(command, "commands", {}).items():
+        yield from _commands(f"{name} {child}", each)
+
+
+def settings() -> str:
+    """Every setting with its default and its meaning."""
+    meanings = _attributes(inspect.getdoc(Settings) or "")
+    lines = [
+        "# Settings",
+        "",
+        "Made from the code by `make docs`. A keyword argument of `instrument()` wins over the environment,",
+        "that over `otel-analytics.toml` in the working directory (or the file that `OTEL_ANALYTICS_CONFIG`",
+        "or `--config` names), and that over the default. In the environment the name is in capitals with",
+        f"`{ENV_PREFIX}` before it, such as `{ENV_PREFIX}REDIS_URL`; lists are separated by commas.",
+        "An unknown name is an error.",
+        "",
+        "| setting | default | meaning |",
+        "| --- | --- | --- |",
+    ]
+    lines += (
+        f"| `{field.name}` | {_shown(field.default)} | {meanings[field.name]} |"
+        for field in dataclasses.fields(Settings)
+    )
+    return "\n".join(lines) + "\n"
+
+
+def _shown(default: object) -> str:
+    if default in ("", ()):
+        return "none"
+    if isinstance(default, bool):
+        return str(default).lower()
+    return f"`{default}`"
+
+
+def _attributes(docstring: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, text in re.findall(r"^    (\w+): (.*(?:\n        .*)*)", docstring, re.MULTILINE):
+        found[name] = " ".join(text.split())
+    return found
+
+
+if __name__ == "__main__":
+    for file, content in pages().items():
+        (DOCS / file).write_text(content, encoding="utf-8")
