@@ -129,7 +129,11 @@ def test_lookups_of_raw_events_are_backed_by_an_index(seeded, subtests):
 
 def test_a_ranking_reads_its_days_and_by_index(seeded, subtests):
     week = {"since": NOW - 7 * DAY, "until": NOW}
-    for name in ("patterns", "hours", "latest_hour"):
+    with subtests.test("the last hour is at the end of an index"):
+        plan = explain(seeded, load("rankings")["latest_hour"], None)
+        assert scans(plan, "route_analytics_hourly")["route_analytics_hourly"] <= INDEXED
+
+    for name in ("patterns", "hours"):
         with subtests.test("of a hundred days, the ones asked for", name=name):
             plan = explain(seeded, load("rankings")[name], week)
             assert scans(plan, "route_analytics_hourly")["route_analytics_hourly"] <= INDEXED
