@@ -2,12 +2,13 @@
 
 import datetime as dt
 import logging
+import warnings
 from collections.abc import Mapping, Sequence
 
 from otel_analytics.record import Event
 from otel_analytics.settings import Settings
 from otel_analytics.store import ledger, partitions
-from otel_analytics.store.connection import Connection, connect, transaction
+from otel_analytics.store.connection import Connection, check_dsn, connect, transaction
 from otel_analytics.store.events import insert_making_partitions
 from otel_analytics_exporters.delivery import REJECTED
 from otel_analytics_exporters.span_exporter import EventSpanExporter
@@ -31,9 +32,10 @@ class PostgresSpanExporter(EventSpanExporter):
             settings: Those of the environment where None.
 
         Raises:
-            SettingsError: They cannot be used.
+            SettingsError: They cannot be used; the DSN, for example.
         """
         super().__init__(settings)
+        check_dsn(self.settings.postgres_dsn)  # now, and not by the thread that sends
         self._connection: Connection | None = None
 
     def send(self, events: Sequence[Event], dropped: Mapping[str, int]) -> Mapping[str, int]:
@@ -67,4 +69,7 @@ class PostgresSpanExporter(EventSpanExporter):
 
     def forget_connections(self) -> None:
         """Let go of the connection after a fork; see `EventSpanExporter`."""
-        self._connection = None
+        with warnings.catch_warnings():
+            # The driver complains of a connection that was not closed, which is just what it may not be here.
+            warnings.simplefilter("ignore", ResourceWarning)
+            self._connection = None

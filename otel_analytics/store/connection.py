@@ -39,6 +39,25 @@ def connect(dsn: str, *, application_name: str = APPLICATION_NAME) -> Connection
         SettingsError: The DSN cannot be used.
         StoreUnavailable: The server does not answer, or does not let us in.
     """
+    defaults: dict[str, Any] = {
+        "application_name": application_name,
+        "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+        "tcp_user_timeout": _DEAD_PEER_TIMEOUT_MS,
+    }
+    conninfo = make_conninfo(**{**defaults, **check_dsn(dsn)})
+    with translated():
+        # Prepared statements would meet another session behind a pooler, and turn into generic plans.
+        connection = psycopg.connect(conninfo, autocommit=True, prepare_threshold=None)
+        connection.execute("SET TIME ZONE 'UTC'")
+    return connection
+
+
+def check_dsn(dsn: str) -> dict[str, Any]:
+    """Read a DSN without connecting.
+
+    Raises:
+        SettingsError: It cannot be used.
+    """
     malformed = SettingsError(
         "setting postgres_dsn: not a PostgreSQL DSN; it looks like"
         " postgresql://user:password@host:5432/database, with special characters percent-encoded"
@@ -52,17 +71,7 @@ def connect(dsn: str, *, application_name: str = APPLICATION_NAME) -> Connection
     # an @ or a / in it. A socket in the abstract namespace begins with @.
     if any("@" in str(given.get(key, ""))[1:] for key in ("host", "port", "dbname")):
         raise malformed
-    defaults: dict[str, Any] = {
-        "application_name": application_name,
-        "connect_timeout": CONNECT_TIMEOUT_SECONDS,
-        "tcp_user_timeout": _DEAD_PEER_TIMEOUT_MS,
-    }
-    conninfo = make_conninfo(**{**defaults, **given})
-    with translated():
-        # Prepared statements would meet another session behind a pooler, and turn into generic plans.
-        connection = psycopg.connect(conninfo, autocommit=True, prepare_threshold=None)
-        connection.execute("SET TIME ZONE 'UTC'")
-    return connection
+    return given
 
 
 @contextmanager
@@ -103,6 +112,8 @@ def translated() -> Iterator[None]:
         raise _rejected(error) from error
     except (psycopg.DataError, psycopg.IntegrityError, errors.ProgramLimitExceeded) as error:
         raise _rejected(error) from error
+    except UnicodeEncodeError as error:
+        raise RejectedRows("refused by the driver: a text that is not Unicode") from error
     except (psycopg.OperationalError, psycopg.InternalError, errors.InsufficientPrivilege) as error:
         raise StoreUnavailable(f"PostgreSQL: {_first_line(error)}") from error
 
