@@ -1,5 +1,6 @@
 """The pages that follow from the code are what the code says, and links lead somewhere."""
 
+import json
 import re
 import subprocess
 import sys
@@ -13,13 +14,11 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 @pytest.fixture(scope="module")
 def built():
-    """The pages as the code has them; from a process of its own, as help is wrapped when typer is imported."""
+    """The pages as the code has them, made in a process of its own: typer wraps help when it is imported."""
     code = "import json, runpy; print(json.dumps(runpy.run_path('docs/build.py')['pages']()))"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
     )
-    import json
-
     return json.loads(done.stdout)
 
 
