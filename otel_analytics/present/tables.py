@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, TextIO
+from typing import Any, Final, Literal, TextIO
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -21,7 +21,8 @@ _MOST_ROUTE: Final = 200
 _MOST_PARAMS: Final = 120
 """Columns of a terminal, where there is none."""
 _UNKNOWN: Final = "?"
-_NO_PAGES: Final = "no pages"
+_ALL: Final = "all"
+_FIRST: Final = "first"
 
 
 @dataclass
@@ -94,8 +95,12 @@ def _pages(row: PlanRow) -> str:
     if row.pages_to_cache is None:
         return _UNKNOWN
     if row.pages_to_cache == [{"params": {}, "share": 1.0}]:
-        return _NO_PAGES
-    return ", ".join(f"{params_text(page['params'])} ({page['share']:.0%})" for page in row.pages_to_cache)
+        return _ALL
+    return ", ".join(f"{_page(page['params'])} ({page['share']:.0%})" for page in row.pages_to_cache)
+
+
+def _page(params: dict[str, Any]) -> str:
+    return params_text(params) if params else _FIRST
 
 
 def _print(columns: list[_Column], file: TextIO, *, marked: Sequence[bool] = ()) -> None:

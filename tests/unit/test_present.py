@@ -202,12 +202,14 @@ def test_a_plan_says_what_is_not_known(monkeypatch):
     rows = [
         PLAN,
         PLAN._replace(pages_to_cache=[{"params": {}, "share": 1.0}]),
+        PLAN._replace(pages_to_cache=[{"params": {}, "share": 0.75}]),
         PLAN._replace(pages_to_cache=None),
     ]
     text = printed(print_plan, rows, io.StringIO(), monkeypatch)
     assert [line.split("202.5")[1].strip() for line in text.splitlines()[1:]] == [
         "page=1 (50%)",
-        "no pages",
+        "all",
+        "first (75%)",
         "?",
     ]
 
