@@ -45,6 +45,7 @@ class EventSpanExporter(SpanExporter):
         """
         self.settings: Final = settings or load()
         self._privacy = Privacy(self.settings)
+        self._excluded = frozenset({*self.settings.excluded_paths, self.settings.metrics_path})
         self._begin()
         _exporters.add(self)
 
@@ -61,7 +62,7 @@ class EventSpanExporter(SpanExporter):
         raise NotImplementedError
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Deliver the events of the spans; spans that are no HTTP request of a server are left out.
+        """Deliver the events of the spans; of those that are an HTTP request to a path that is not excluded.
 
         Returns:
             FAILURE where they could not be delivered. It never raises.
@@ -69,7 +70,7 @@ class EventSpanExporter(SpanExporter):
         events: list[Event] = []
         with self._lock:
             try:
-                events = [event for span in spans if (event := event_from_span(span, self._privacy))]
+                events = [event for span in spans if (event := self._event(span))]
                 if events:
                     self._send(events)
             except Exception as error:  # noqa: BLE001 - whatever it is, it is no reason to end the processor's thread
@@ -103,6 +104,12 @@ class EventSpanExporter(SpanExporter):
     def _after_fork(self) -> None:
         self._begin()
         self.forget_connections()
+
+    def _event(self, span: ReadableSpan) -> Event | None:
+        event = event_from_span(span, self._privacy)
+        if event is None or event.route_full.partition("?")[0] in self._excluded:
+            return None
+        return event
 
     def _send(self, events: Sequence[Event]) -> None:
         report = dict(self._lost)

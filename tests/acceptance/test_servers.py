@@ -21,6 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from otel_analytics import instrument
 from otel_analytics.record import parse_event
+from otel_analytics.stream.connection import REPLY_TIMEOUT_SECONDS
 
 APP = """
 import asyncio, os, random
@@ -94,8 +95,9 @@ class Service:
             process.wait()
 
     def get(self, path):
-        # A connection of its own each time, so that any worker may take it.
-        transport = httpx.HTTPTransport(uds=str(self.socket))
+        # A connection of its own each time, so that any worker may take it; without certificates, as loading
+        # them takes longer than all the rest.
+        transport = httpx.HTTPTransport(uds=str(self.socket), verify=False)
         with httpx.Client(transport=transport, base_url="http://service", timeout=10) as client:
             return client.get(path).raise_for_status().text
 
@@ -211,6 +213,23 @@ def test_both_lives_of_an_application_that_is_reloaded_are_recorded(tmp_path, re
             time.sleep(0.1)
         assert {answer["version"] for answer in service.ask()} == {2}
     assert are_those_of(events(redis_url), asked + REQUESTS)
+
+
+def test_requests_do_not_wait_for_a_redis_that_hangs(tmp_path, redis_url):
+    environ = {"OTEL_ANALYTICS_REDIS_URL": redis_url, "OTEL_ANALYTICS_EXPORT_INTERVAL_SECONDS": "0.01"}
+    service = Service(tmp_path, UVICORN, environ)
+    with service.running():
+        service.ask()
+        with raw_redis(redis_url) as client:
+            pid = client.info()["process_id"]
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            began = time.monotonic()
+            service.ask()
+            assert time.monotonic() - began < REPLY_TIMEOUT_SECONDS
+        finally:
+            os.kill(pid, signal.SIGCONT)
+    assert are_those_of(events(redis_url), 2 * REQUESTS)
 
 
 @pytest.mark.parametrize(

@@ -400,6 +400,8 @@ async def main():
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://app") as client:
         for number in range(20):
             assert (await client.get(f"/items/{number}")).json() == number
+        await client.get("/health?deep=yes")
+        await client.get("/metrics")
 
 asyncio.run(main())
 """
@@ -414,6 +416,7 @@ def test_with_instrument_in_the_same_process_no_request_is_there_twice(redis_url
         OTEL_LOGS_EXPORTER="none",
         OTEL_ANALYTICS_REDIS_URL=redis_url,
         OTEL_ANALYTICS_EXPORT_INTERVAL_SECONDS="30",
+        OTEL_ANALYTICS_EXCLUDED_PATHS="/health",
     )
     with raw_redis(redis_url) as client:
         events = on_the_stream(client)
