@@ -246,7 +246,8 @@ class Delivery:
             try:
                 rejected = self._exporter.send(batch, report)
             except OtelAnalyticsError as error:
-                self._complain("%s; %d events wait and are tried again", error, self._offered - self._settled)
+                reason, waiting = str(error).rstrip("."), self._offered - self._settled
+                self._complain("%s; %d events wait and are tried again", reason, waiting)
             except Exception as error:  # noqa: BLE001 - a bug must neither end the thread nor hold up what comes behind
                 surprises += 1
                 if surprises == _ATTEMPTS_AT_A_BUG:
