@@ -1,13 +1,15 @@
 """From the request observed to the event."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
+from opentelemetry.sdk.trace import Span
 from starlette.requests import Request
 
 from otel_analytics.capture.observed import ObservedRequest
 from otel_analytics.capture.routes import template_of
-from otel_analytics.capture.tracing import DatabaseInstrumentation
+from otel_analytics.capture.tracing import USER_ATTRIBUTES, DatabaseInstrumentation
 from otel_analytics.privacy import Privacy
 from otel_analytics.record import (
     MAX_TEXT_LENGTH,
@@ -24,7 +26,6 @@ UserOf = Callable[[Request], object]
 CLIENT_CLOSED_REQUEST: Final = 499
 _SERVER_ERROR: Final = 500
 _STATUSES: Final = range(100, 600)
-_FASTAPI: Final = "fastapi"
 _NANOSECONDS_PER_MS: Final = 1_000_000
 _BUILTINS: Final = "builtins"
 
@@ -33,15 +34,17 @@ class EventBuilder:
     """Builds events as the settings say."""
 
     def __init__(
-        self, privacy: Privacy, databases: DatabaseInstrumentation, user_of: UserOf | None = None
+        self, app: Any, privacy: Privacy, databases: DatabaseInstrumentation, user_of: UserOf | None = None
     ) -> None:
         """Prepare.
 
         Args:
+            app: The application, for its routes.
             privacy: What may be stored.
             databases: Whether queries can be counted.
             user_of: Names the user where `set_user` did not.
         """
+        self._app = app
         self._privacy = privacy
         self._databases = databases
         self._user_of = user_of
@@ -57,20 +60,20 @@ class EventBuilder:
             None where tracing opened no span, as for a path that is excluded from it.
         """
         span = request.span
-        if span is None or span.start_time is None:
+        # An instrumentation may fail on the request, and with it the application.
+        if span is None and not request.tracing_failed and request.error_type is None:
             return None
         scope = request.scope
-        attributes = span.attributes or {}
         status = _status(request)
         query = scope.get("query_string", b"").decode("latin-1")
         rules = self._privacy.params
         params, pattern = rules.read(query)
-        context = span.get_span_context()
-        client = self._client(request, attributes) if self._privacy.client_fields else {}
+        context = None if span is None else span.get_span_context()
+        client = self._client(request) if self._privacy.client_fields else {}
         return Event(
             event_id=request.event_id,
-            timestamp_us=span.start_time // 1_000,
-            route=_route(request, attributes),
+            timestamp_us=_start_ns(request) // 1_000,
+            route=self._route(request),
             route_full=rules.redact(_sent_path(request), query),
             method=known_method(scope["method"]),
             status_code=status,
@@ -78,7 +81,7 @@ class EventBuilder:
             ttfb_ms=_milliseconds(request.response_started_ns - request.started_ns)
             if request.response_started_ns
             else None,
-            user_id=self._user(request, attributes),
+            user_id=self._user(request),
             error_type=request.error_type or (str(status) if status >= _SERVER_ERROR else None),
             query_params=params,
             query_params_normalized=pattern,
@@ -87,31 +90,45 @@ class EventBuilder:
             db_query_count=request.db_query_count if self._databases.is_active() else None,
             cache_status=request.cache_status,
             response_hash=response_hash,
-            trace_id=f"{context.trace_id:032x}",
-            span_id=f"{context.span_id:016x}",
+            trace_id=f"{context.trace_id:032x}" if context else None,
+            span_id=f"{context.span_id:016x}" if context else None,
             **client,
         )
 
-    def _user(self, request: ObservedRequest, attributes: Any) -> str | None:
-        user: object = request.user_id
-        if user is None and self._user_of is not None:
-            user = self._user_of(Request(request.scope))
-        if user is None:
-            user = attributes.get("user.id")
-        if user is None:
-            user = attributes.get("enduser.id")
-        if user is None:
-            user = _authenticated(request.scope.get("user"))
-        return self._privacy.user(user)
+    def _route(self, request: ObservedRequest) -> str:
+        route = template_of(request.scope, self._app.routes)
+        if route is None:
+            # The nearest to the routing knows best; but FastAPI names a route for its redirects as well.
+            scope = request.scope
+            named = (each.get("http.route") for each in _attributes(request, innermost_first=True))
+            route = next(filter(None, named), None) if "endpoint" in scope or "route" in scope else None
+        return clean_route(str(route)) if route else UNMATCHED_ROUTE
 
-    def _client(self, request: ObservedRequest, attributes: Any) -> dict[str, Any]:
+    def _user(self, request: ObservedRequest) -> str | None:
+        try:
+            user: object = request.user_id
+            if user is None and self._user_of is not None:
+                user = self._user_of(Request(request.scope))
+            if user is None:
+                user = _on_spans(request)
+            if user is None:
+                user = _authenticated(request.scope.get("user"))
+            return self._privacy.user(user)
+        except Exception as error:  # noqa: BLE001 - code of the application's; the rest of the event is still right
+            request.problem = error
+            return None
+
+    def _client(self, request: ObservedRequest) -> dict[str, Any]:
         headers = {name: value for name, value in request.scope.get("headers", ()) if name in _CLIENT_HEADERS}
         peer = request.scope.get("client")
         found = {
             "client_address": peer[0] if peer else None,
             "user_agent": _header(headers, b"user-agent"),
             "referrer": _header(headers, b"referer"),
-            "session_id": attributes.get("session.id") or _header(headers, b"x-session-id"),
+            "session_id": next(
+                filter(None, (each.get("session.id") for each in _attributes(request))),
+                _header(headers, b"x-session-id"),
+            ),
         }
         return {
             name: clean_text(str(value), MAX_TEXT_LENGTH)
@@ -137,14 +154,26 @@ def _status(request: ObservedRequest) -> int:
     return request.status_code if request.status_code in _STATUSES else _SERVER_ERROR
 
 
-def _route(request: ObservedRequest, attributes: Any) -> str:
+def _start_ns(request: ObservedRequest) -> int:
     span = request.span
-    scope = span.instrumentation_scope if span is not None else None
-    named = attributes.get("http.route")
-    if named and scope is not None and scope.name == _FASTAPI:
-        return clean_route(str(named))
-    route = template_of(request.scope) or named
-    return clean_route(str(route)) if route else UNMATCHED_ROUTE
+    if span is not None and span.start_time is not None:
+        return span.start_time
+    return time.time_ns() - (time.perf_counter_ns() - request.started_ns)
+
+
+def _attributes(request: ObservedRequest, *, innermost_first: bool = False) -> Iterator[Mapping[str, Any]]:
+    spans: tuple[Span | None, ...] = (request.span, request.inner_span)
+    for span in reversed(spans) if innermost_first else spans:
+        if span is not None and span.attributes:
+            yield span.attributes
+
+
+def _on_spans(request: ObservedRequest) -> object:
+    for name in USER_ATTRIBUTES:
+        for attributes in _attributes(request):
+            if name in attributes:
+                return attributes[name]
+    return request.span_user
 
 
 def _sent_path(request: ObservedRequest) -> str:

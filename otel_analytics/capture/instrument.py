@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _RUNTIME: Final = "_otel_analytics_runtime"
+_STARTUP_IS_OVER: Final = "lifespan.startup.complete"
 _SHUTDOWN_IS_OVER: Final = ("lifespan.shutdown.complete", "lifespan.shutdown.failed")
 
 
@@ -101,12 +102,13 @@ def _wrap(app: Starlette) -> None:
 
     async def serve(self: Starlette, scope: Scope, receive: Receive, send: Send) -> None:
         runtime: Runtime = getattr(self, _RUNTIME)
-        runtime.start()
+        runtime.prepare()
         call = partial(original.__call__, self)
         if scope["type"] == "http":
+            runtime.start()
             await observe(call, runtime, scope, receive, send)
         elif scope["type"] == "lifespan":
-            await call(scope, receive, partial(_flush_at_shutdown, runtime, send))
+            await call(scope, receive, partial(_follow_lifespan, runtime, send))
         else:
             await call(scope, receive, send)
 
@@ -114,9 +116,11 @@ def _wrap(app: Starlette) -> None:
     app.__class__ = type(original.__name__, (original,), {**names, "__doc__": original.__doc__})
 
 
-async def _flush_at_shutdown(runtime: Runtime, send: Send, message: Message) -> None:
+async def _follow_lifespan(runtime: Runtime, send: Send, message: Message) -> None:
+    if message["type"] == _STARTUP_IS_OVER:
+        runtime.start()
     # Servers kill themselves with the signal they got, so this is the last moment; atexit does not run.
-    if message["type"] in _SHUTDOWN_IS_OVER:
+    elif message["type"] in _SHUTDOWN_IS_OVER:
         await anyio.to_thread.run_sync(runtime.stop)
     await send(message)
 

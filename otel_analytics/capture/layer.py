@@ -1,14 +1,18 @@
 """The ASGI layer around the application: watches what passes, and changes nothing of it."""
 
 import asyncio
+import inspect
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final, Protocol
+
+from opentelemetry import context
 
 from otel_analytics.capture import cache_status
 from otel_analytics.capture.body_hash import BodyHash
 from otel_analytics.capture.event import qualified_name
 from otel_analytics.capture.observed import ObservedRequest, current_request
+from otel_analytics.capture.tracing import leave_ended_trace
 from otel_analytics.record import SAFE_METHODS
 
 Message = MutableMapping[str, Any]
@@ -50,8 +54,9 @@ async def observe(app: App, observer: Observer, scope: Scope, receive: Receive, 
     if request is None:
         await app(scope, receive, send)
         return
-    scope[OBSERVED] = request
+    scope[OBSERVED] = True
     exchange = Exchange(request, observer, receive, send)
+    trace_token = leave_ended_trace(current_request.get())
     token = current_request.set(request)
     try:
         await app(scope, exchange.receive, exchange.send)
@@ -65,6 +70,8 @@ async def observe(app: App, observer: Observer, scope: Scope, receive: Receive, 
     finally:
         exchange.end()
         current_request.reset(token)
+        if trace_token is not None:
+            context.detach(trace_token)
 
 
 class Exchange:
@@ -137,7 +144,10 @@ class Exchange:
             request.status_code = message["status"]
             self._trailers = bool(message.get("trailers", False))
             try:
-                self._read_headers(message.get("headers", ()))
+                headers = message.get("headers", ())
+                if not isinstance(headers, (list, tuple)):  # any iterable will do, and some pass only once
+                    headers = message["headers"] = list(headers)
+                self._read_headers(headers)
             except Exception as error:  # noqa: BLE001
                 self._observer.failed(error)
         await self._pass_on(message)
@@ -167,7 +177,6 @@ class Exchange:
 
     def _read_headers(self, headers: Any) -> None:
         request = self._request
-        headers = list(headers)
         for name, value in headers:
             if name == b"content-length":
                 self._response_length = int(value) if value.isdigit() else None
@@ -209,7 +218,8 @@ class Exchange:
         if request.response_bytes and length is not None and request.response_bytes >= length:
             return
         try:
-            question = self._receive().__await__()
+            # Of the server itself: an instrumentation around the application would open a span for it.
+            question = inspect.unwrap(self._receive)().__await__()
             try:
                 next(question)
             except StopIteration as answer:

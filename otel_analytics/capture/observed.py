@@ -40,6 +40,10 @@ class ObservedRequest:
         path: The path when the request came in, since middleware may change it.
         root_path: Likewise the root path.
         span: The SERVER span, from its start; None where tracing opened none.
+        inner_span: A second, which FastAPI opens where a middleware around the application has opened one.
+        span_user: The user that a span below the SERVER span names.
+        tracing_failed: Whether an instrumentation failed to open one.
+        problem: What went wrong in here on behalf of the request, to be counted.
         started_ns: Start of the request on the monotonic clock, nanoseconds.
         response_started_ns: Start of the response; 0 before.
         ended_ns: When the last body byte was handed to the server; 0 before.
@@ -55,8 +59,9 @@ class ObservedRequest:
 
     __slots__ = (
         "cache_status", "covered_spans", "db_query_count", "disconnected", "ended_ns", "error_type",
-        "event_id", "orm_flows", "path", "processor", "request_bytes", "response_bytes",
-        "response_started_ns", "root_path", "scope", "span", "started_ns", "status_code", "user_id",
+        "event_id", "inner_span", "orm_flows", "path", "problem", "processor", "request_bytes",
+        "response_bytes", "response_started_ns", "root_path", "scope", "span", "span_user", "started_ns",
+        "status_code", "tracing_failed", "user_id",
     )  # fmt: skip
 
     def __init__(self, scope: Any, event_id: str, processor: SpanProcessor) -> None:
@@ -68,6 +73,10 @@ class ObservedRequest:
         self.path: str = scope["path"]
         self.root_path: str = scope.get("root_path", "")
         self.span: Span | None = None
+        self.inner_span: Span | None = None
+        self.span_user: object = None
+        self.tracing_failed = False
+        self.problem: Exception | None = None
         self.response_started_ns = 0
         self.ended_ns = 0
         self.status_code = 0
@@ -101,7 +110,7 @@ def set_user(user_id: object) -> None:
     """
     request = current_request.get()
     if request is not None:
-        request.user_id = None if user_id is None else clean_text(str(user_id), MAX_TEXT_LENGTH)
+        request.user_id = None if user_id is None else _text_of(user_id, request)
 
 
 def set_cache_status(status: str) -> None:
@@ -114,4 +123,12 @@ def set_cache_status(status: str) -> None:
     """
     request = current_request.get()
     if request is not None:
-        request.cache_status = clean_text(str(status).strip().lower(), MAX_TEXT_LENGTH) or None
+        request.cache_status = (_text_of(status, request) or "").strip().lower() or None
+
+
+def _text_of(value: object, request: ObservedRequest) -> str | None:
+    try:
+        return clean_text(str(value), MAX_TEXT_LENGTH)
+    except Exception as error:  # noqa: BLE001 - code of the application's, which is not to fail because of this call
+        request.problem = error
+        return None

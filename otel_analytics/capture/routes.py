@@ -1,33 +1,36 @@
 """The template of the route that served a request, from what routing left in the ASGI scope. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 _BELOW_A_MOUNT: Final = "/{path}"
 
 
-def template_of(scope: Mapping[str, Any]) -> str | None:
+def template_of(scope: Mapping[str, Any], routes: Iterable[Any]) -> str | None:
     """The route's template with every prefix; None where the scope does not tell.
 
-    FastAPI and Starlette put the route they chose into the scope. Of a mount, the path it matched ends up in
-    `root_path`, with parameters filled in; they are turned back into their names.
+    FastAPI and Starlette put the route they chose into the scope, or at least its endpoint. Of a mount, the
+    path it matched ends up in `root_path`, with parameters filled in; the mount's own template is found again
+    among the routes.
 
     Args:
         scope: After the request was served.
+        routes: Of the application.
     """
-    route = scope.get("route")
     root_path = str(scope.get("root_path", ""))
-    mounted = root_path[len(str(scope.get("app_root_path", root_path))) :]
-    is_mount = hasattr(route, "app") and not hasattr(route, "endpoint")
-    if route is None or is_mount:  # and nothing below it was chosen
-        return _with_names(root_path, mounted, scope, ()) + _BELOW_A_MOUNT if mounted else None
-    path = _path_of(scope, route)
+    outer = str(scope.get("app_root_path", root_path))
+    mounted = root_path[len(outer) :]
+    prefix, below = _mount_of(mounted, routes) if mounted else ("", routes)
+    path = _path_chosen(scope, below)
     if path is None:
-        return None
-    return _with_names(root_path, mounted, scope, getattr(route, "param_convertors", ())) + path
+        path = _BELOW_A_MOUNT if mounted else None
+    return None if prefix is None or path is None else outer.rstrip("/") + prefix + path
 
 
-def _path_of(scope: Mapping[str, Any], route: Any) -> str | None:
+def _path_chosen(scope: Mapping[str, Any], routes: Iterable[Any]) -> str | None:
+    route = scope.get("route")
+    if route is None or _is_mount(route):
+        return _path_of_endpoint(scope, routes)
     # Since 0.137 FastAPI leaves the routes of an included router as they are; the prefix is in their context.
     fastapi = scope.get("fastapi")
     context = fastapi.get("effective_route_context") if isinstance(fastapi, dict) else None
@@ -37,12 +40,43 @@ def _path_of(scope: Mapping[str, Any], route: Any) -> str | None:
     return path if isinstance(path, str) else None
 
 
-def _with_names(root_path: str, mounted: str, scope: Mapping[str, Any], own: Any) -> str:
-    prefix = root_path.rstrip("/")
-    if not mounted:
-        return prefix
-    names = {str(value): name for name, value in scope.get("path_params", {}).items() if name not in own}
-    if not names:
-        return prefix
-    outer = root_path[: len(root_path) - len(mounted)].rstrip("/")
-    return outer + "/".join(f"{{{names[part]}}}" if part in names else part for part in mounted.split("/"))
+def _path_of_endpoint(scope: Mapping[str, Any], routes: Iterable[Any]) -> str | None:
+    """FastAPI does not say which of Starlette's own routes it chose, only what that one calls."""
+    endpoint = scope.get("endpoint")
+    if endpoint is None:
+        return None
+    path = str(scope.get("path", "")).removeprefix(str(scope.get("root_path", "")))
+    for route in _flat(routes):
+        if getattr(route, "endpoint", None) is endpoint and route.path_regex.match(path):
+            return str(route.path_format)
+    return None
+
+
+def _mount_of(mounted: str, routes: Iterable[Any]) -> tuple[str | None, Iterable[Any]]:
+    """The template of the mounts that matched a path, and the routes below; None where none is found."""
+    for mount in filter(_is_mount, _flat(routes)):
+        match = mount.path_regex.match(mounted + "/")
+        if match is None:
+            continue
+        template = mount.path_format.removesuffix(_BELOW_A_MOUNT)
+        rest = match["path"].rstrip("/")
+        if not rest:
+            return template, mount.routes or ()
+        inner, below = _mount_of("/" + rest, mount.routes or ())
+        if inner is not None:
+            return template + inner, below
+    return None, ()
+
+
+def _flat(routes: Iterable[Any]) -> Iterator[Any]:
+    """The routes as Starlette has them; those of routers that FastAPI included, with their prefixes."""
+    for route in routes:
+        contexts = getattr(route, "effective_route_contexts", None)
+        if contexts is None:
+            yield route
+        else:
+            yield from (getattr(each, "starlette_route", None) or each.original_route for each in contexts())
+
+
+def _is_mount(route: Any) -> bool:
+    return hasattr(route, "path_regex") and hasattr(route, "app") and not hasattr(route, "endpoint")

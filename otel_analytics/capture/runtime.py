@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
 
 from otel_analytics.capture.body_hash import BodyHash, key_of
 from otel_analytics.capture.event import EventBuilder, UserOf
-from otel_analytics.capture.observed import EventIds, ObservedRequest
+from otel_analytics.capture.observed import EventIds, ObservedRequest, current_request
 from otel_analytics.capture.sources import SpanSource
 from otel_analytics.capture.tracing import (
     DatabaseInstrumentation,
@@ -47,7 +47,9 @@ class Runtime:
 
     # Begun anew in a forked child.
     _lock: threading.Lock
+    _prepared: bool
     _started: bool
+    _has_metrics: bool
     _complained: bool
     _ids: EventIds
     _delivery: Delivery | None
@@ -81,12 +83,24 @@ class Runtime:
         self._hash_key = key_of(_hash_secret(settings)) if settings.response_hash else None
         self._databases = DatabaseInstrumentation()
         self._processor = RequestSpanProcessor(self._databases)
-        self._builder = EventBuilder(self._privacy, self._databases, user_of)
+        self._builder = EventBuilder(app, self._privacy, self._databases, user_of)
         self._forget()
         _runtimes.add(self)
 
+    def prepare(self) -> None:
+        """Do what must be done before the application starts up; once in a process, cheap where it is."""
+        if not self._prepared:
+            with self._lock:
+                if not self._prepared:
+                    self._guarded(SpanSource(self._app).ensure)
+                    self._guarded(self._prepare_metrics)
+                    self._prepared = True
+
     def start(self) -> None:
-        """Get ready, once in a process; cheap where that is done."""
+        """Get ready for requests; once in a process, and cheap where that is done.
+
+        The application has started up by then, so that a tracer provider it sets there is the one to use.
+        """
         if not self._started:
             with self._lock:
                 if not self._started:
@@ -104,14 +118,13 @@ class Runtime:
 
     def begin(self, scope: MutableMapping[str, Any]) -> ObservedRequest | None:
         """See `layer.Observer`."""
-        if self._delivery is None or scope["path"] in self._excluded:
+        if self._delivery is None:
             return None
         try:
+            if _path_below_root(scope) in self._excluded:
+                return None
             request = ObservedRequest(scope, self._ids.next(), self._processor)
-            current = trace.get_current_span()
-            if isinstance(current, Span) and current.kind is trace.SpanKind.SERVER:
-                # Opened by a middleware around the application.
-                request.span = current
+            request.span = _span_around()
             if self._live is not None:
                 self._live.request_started(known_method(scope["method"]))
         except Exception as error:  # noqa: BLE001
@@ -131,6 +144,8 @@ class Runtime:
             if self._live is not None:
                 self._live.request_ended(known_method(request.scope["method"]))
             event = self._builder.build(request, None if body_hash is None else body_hash.digest())
+            if request.problem is not None:
+                self.failed(request.problem)
             if event is None:
                 return
             if self._live is not None:
@@ -154,8 +169,14 @@ class Runtime:
 
         return exposition(self._metrics_registry(), accept_header)
 
+    def _prepare_metrics(self) -> None:
+        if self.settings.metrics_path:
+            prepare(os.environ)
+            self._has_metrics = True
+
     def _start(self) -> None:
-        self._guarded(self._start_metrics)
+        if self._has_metrics:
+            self._guarded(self._start_metrics)
         self._attach()
         self._delivery = self._new_delivery()
 
@@ -170,9 +191,6 @@ class Runtime:
         )
 
     def _start_metrics(self) -> None:
-        if not self.settings.metrics_path:
-            return
-        prepare(os.environ)
         from otel_analytics.live.metrics import LiveMetrics, PipelineMetrics  # noqa: PLC0415 - after `prepare`
 
         registry = self._metrics_registry()
@@ -192,7 +210,6 @@ class Runtime:
             trace.set_tracer_provider(TracerProvider(sampler=ParentBased(ALWAYS_OFF), shutdown_on_exit=False))
             if source.provider is None:
                 source.switch_off_operation_spans()
-        source.ensure()
         providers = (trace.get_tracer_provider(), source.provider)
         observed = [attach(each, self._processor) for each in providers if each is not None]
         for tracer in source.tracers():
@@ -210,12 +227,34 @@ class Runtime:
 
     def _forget(self) -> None:
         self._lock = threading.Lock()
+        self._prepared = False
         self._started = False
+        self._has_metrics = False
         self._complained = False
         self._ids = EventIds()
         self._delivery = None
         self._live = None
         self._pipeline = None
+
+
+def _path_below_root(scope: MutableMapping[str, Any]) -> str:
+    path: str = scope["path"]
+    root_path = scope.get("root_path", "")
+    return path.removeprefix(root_path) if root_path else path
+
+
+def _span_around() -> Span | None:
+    """The SERVER span that a middleware around the application has opened for the request that begins."""
+    current = trace.get_current_span()
+    if (
+        not isinstance(current, Span)
+        or current.kind is not trace.SpanKind.SERVER
+        or not current.is_recording()
+    ):
+        return None
+    # An application that is called by another one, in the same process, stands in that one's span.
+    caller = current_request.get()
+    return None if caller is not None and current in (caller.span, caller.inner_span) else current
 
 
 def _hash_secret(settings: Settings) -> str:

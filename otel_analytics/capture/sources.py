@@ -5,10 +5,13 @@ from typing import Any, Final
 
 from starlette.applications import Starlette
 
+from otel_analytics.capture.observed import current_request
 from otel_analytics.errors import UsageError
 
 _MIDDLEWARE: Final = "OpenTelemetryMiddleware"
 _ONLY_SERVER_SPANS: Final = ("send", "receive")
+_ENTERED: Final = "otel_analytics.entered"
+"""Key in the scope of a request that has reached the application."""
 
 
 class SpanSource:
@@ -50,7 +53,7 @@ class SpanSource:
                 "this version of FastAPI or Starlette opens no spans, so no request is recorded;"
                 " install opentelemetry-instrumentation-asgi (it comes with otel-analytics[fastapi])"
             ) from error
-        self._app.add_middleware(OpenTelemetryMiddleware, exclude_spans=list(_ONLY_SERVER_SPANS))
+        self._app.add_middleware(_ServerSpans, OpenTelemetryMiddleware)
 
     def tracers(self) -> Iterator[Any]:
         """Tracers of instrumentations in the middleware, which may have a provider of their own."""
@@ -70,3 +73,30 @@ class SpanSource:
         return any(getattr(self._app, flag, False) for flag in flags) or any(
             getattr(each.cls, "__name__", "") == _MIDDLEWARE for each in self._app.user_middleware
         )
+
+
+class _ServerSpans:
+    """OpenTelemetry's middleware, as we switch it on: where it fails, the application is served without it.
+
+    It takes query and headers for UTF-8 and raises on other bytes, before the application is called.
+    """
+
+    def __init__(self, app: Any, middleware: Any) -> None:
+        self._inner = app
+        self.app = middleware(self._serve, exclude_spans=list(_ONLY_SERVER_SPANS))
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await self.app(scope, receive, send)
+        except Exception:
+            if _ENTERED in scope:
+                raise
+        if _ENTERED not in scope:
+            request = current_request.get()
+            if request is not None:
+                request.tracing_failed = True
+            await self._inner(scope, receive, send)
+
+    async def _serve(self, scope: Any, receive: Any, send: Any) -> None:
+        scope[_ENTERED] = True
+        await self._inner(scope, receive, send)

@@ -6,8 +6,10 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextvars import Token
 from typing import Any, Final
 
+from opentelemetry import context, trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
@@ -22,10 +24,19 @@ _log = logging.getLogger(__name__)
 _ORMS: Final = frozenset(
     {"opentelemetry.instrumentation.sqlalchemy", "opentelemetry.instrumentation.tortoiseorm"}
 )
+USER_ATTRIBUTES: Final = ("user.id", "enduser.id")
+_ENDS_OF_INTEREST: Final = (SpanKind.CLIENT, SpanKind.INTERNAL)
 _DB_SYSTEM: Final = ("db.system.name", "db.system")
 _DB_TEXT: Final = ("db.operation.name", "db.query.text", "db.operation", "db.statement")
-_NOT_QUERIES: Final = frozenset({"begin", "commit", "connect", "release", "rollback", "savepoint", "start"})
-"""First words of spans that open a connection or steer a transaction."""
+_NOT_QUERIES: Final = frozenset(
+    {
+        "abort", "begin", "close", "commit", "connect", "discard", "end", "release", "reset", "rollback",
+        "savepoint", "start", "unlisten",
+    }
+)  # fmt: skip
+"""First words of spans that open or tidy up a connection, or steer a transaction."""
+_POOL_RESET: Final = "select pg_advisory_unlock_all()"
+"""What asyncpg's pool says, with more of the kind, to each connection that is given back."""
 _INSTRUMENTATIONS: Final = (
     "aiopg", "asyncpg", "cassandra", "mysql", "mysqlclient", "psycopg", "psycopg2", "pymongo", "pymssql",
     "pymysql", "redis", "sqlalchemy", "sqlite3", "tortoiseorm",
@@ -85,17 +96,23 @@ class RequestSpanProcessor(SpanProcessor):
         if kind is SpanKind.SERVER:
             if request.span is None:
                 request.span = span
-                # So that an exporter of ours that gets the span as well leaves it alone.
-                span.set_attribute(EVENT_ID_ATTRIBUTE, request.event_id)
+            elif request.inner_span is None:
+                request.inner_span = span
+            # So that an exporter of ours that gets the span as well leaves it alone.
+            span.set_attribute(EVENT_ID_ATTRIBUTE, request.event_id)
         elif kind is SpanKind.CLIENT and span.context is not None:
             _place(request, span)
 
     def on_end(self, span: ReadableSpan) -> None:
-        """Count a CLIENT span that was a query of its own."""
-        if span.kind is not SpanKind.CLIENT:
+        """Count a CLIENT span that was a query of its own; note the user that an INTERNAL span names."""
+        if span.kind not in _ENDS_OF_INTEREST:
             return
         request = current_request.get()
         if request is None or request.processor is not self or span.context is None:
+            return
+        if span.kind is SpanKind.INTERNAL:
+            # What the application takes for the present span may be one of FastAPI's own operations.
+            _note_user(request, span)
             return
         covered = request.covered_spans is not None and id(span.context) in request.covered_spans
         if covered and request.covered_spans is not None:
@@ -115,12 +132,36 @@ class RequestSpanProcessor(SpanProcessor):
 
 
 def is_query(span: ReadableSpan) -> bool:
-    """Whether the span is a query to a database; opening a connection or steering a transaction is none."""
+    """Whether the span is a query to a database; handling connections or transactions is none."""
     attributes = span.attributes or {}
     if not any(name in attributes for name in _DB_SYSTEM):
         return False
     text = next((str(attributes[name]) for name in _DB_TEXT if name in attributes), span.name)
-    return text.lstrip()[:20].partition(" ")[0].rstrip(";").lower() not in _NOT_QUERIES
+    start = text[:100].split(maxsplit=1)
+    if not start:
+        return True
+    return start[0].rstrip(";").lower() not in _NOT_QUERIES and not text[:40].lower().startswith(_POOL_RESET)
+
+
+def leave_ended_trace(inherited: ObservedRequest | None) -> "Token[Context] | None":
+    """Leave the trace of an earlier request where this task has inherited it, and begin one of its own.
+
+    A server that reads on while it serves a request reads the next one on that connection in the context of
+    the first, with the first one's span as the current one, and instrumentations take that for a parent.
+
+    Args:
+        inherited: The request that the task takes itself to be in.
+
+    Returns:
+        For `context.detach`; None where there was nothing to leave.
+    """
+    if inherited is None or not inherited.ended_ns or inherited.span is None:
+        return None
+    current = trace.get_current_span()
+    ours = inherited.span.get_span_context()
+    if current.is_recording() or current.get_span_context().trace_id != ours.trace_id:
+        return None
+    return context.attach(Context())
 
 
 class DatabaseInstrumentation:
@@ -182,6 +223,13 @@ def _wrap_sampler(owner: Any) -> None:
     sampler = getattr(owner, "sampler", None)
     if isinstance(sampler, Sampler) and not isinstance(sampler, RecordingSampler):
         owner.sampler = RecordingSampler(sampler)
+
+
+def _note_user(request: ObservedRequest, span: ReadableSpan) -> None:
+    attributes = span.attributes
+    if attributes:
+        user = next((attributes[name] for name in USER_ATTRIBUTES if name in attributes), None)
+        request.span_user = request.span_user if user is None else user
 
 
 def _place(request: ObservedRequest, span: Span) -> None:
