@@ -24,6 +24,8 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 OBSERVED: Final = "otel_analytics"
 """Key in the scope of a request that is being observed, so that an application within one leaves it alone."""
 _SUCCESS: Final = range(200, 300)
+_WITHOUT_BODY: Final = (204, 304)
+"""RFC 9112, section 6.3: the response ends with its headers."""
 _FIRST_SERVER_ERROR: Final = 500
 
 
@@ -65,7 +67,7 @@ async def observe(app: App, observer: Observer, scope: Scope, receive: Receive, 
         raise
     except asyncio.CancelledError:
         # Servers that cancel do so when the client is gone.
-        request.disconnected = request.disconnected or not request.ended_ns
+        exchange.client_is_gone()
         raise
     finally:
         exchange.end()
@@ -78,8 +80,8 @@ class Exchange:
     """The messages of one request, in both directions."""
 
     __slots__ = (
-        "_body_complete", "_body_hash", "_ended", "_held", "_is_head", "_observer", "_receive", "_receiving",
-        "_request", "_response_length", "_send", "_trailers",
+        "_body_complete", "_body_hash", "_ended", "_head_sent", "_held", "_is_head", "_observer", "_receive",
+        "_receiving", "_request", "_response_length", "_send", "_trailers",
     )  # fmt: skip
 
     def __init__(self, request: ObservedRequest, observer: Observer, receive: Receive, send: Send) -> None:
@@ -100,6 +102,7 @@ class Exchange:
         self._body_complete = False
         self._receiving = 0
         self._held: Message | None = None
+        self._head_sent = False
         self._response_length: int | None = None
         self._trailers = False
         self._ended = False
@@ -119,8 +122,8 @@ class Exchange:
         if kind == "http.request":
             self._request.request_bytes += len(message.get("body", b""))
             self._body_complete = not message.get("more_body", False)
-        elif kind == "http.disconnect" and not self._request.ended_ns:
-            self._request.disconnected = True
+        elif kind == "http.disconnect":
+            self.client_is_gone()
         return message
 
     async def send(self, message: Message) -> None:
@@ -140,16 +143,8 @@ class Exchange:
                 self._complete()
             return
         if kind == "http.response.start":
-            request.response_started_ns = time.perf_counter_ns()
-            request.status_code = message["status"]
-            self._trailers = bool(message.get("trailers", False))
-            try:
-                headers = message.get("headers", ())
-                if not isinstance(headers, (list, tuple)):  # any iterable will do, and some pass only once
-                    headers = message["headers"] = list(headers)
-                self._read_headers(headers)
-            except Exception as error:  # noqa: BLE001
-                self._observer.failed(error)
+            await self._begin_response(message)
+            return
         await self._pass_on(message)
         if kind == "http.response.pathsend" or (
             kind == "http.response.trailers" and not message.get("more_trailers", False)
@@ -167,12 +162,44 @@ class Exchange:
             self._request.ended_ns = time.perf_counter_ns()
         self._observer.end(self._request, self._body_hash)
 
+    def client_is_gone(self) -> None:
+        """Note that it left; unless it has all it expects, since then it may well go first."""
+        request = self._request
+        if not request.ended_ns and not self._client_has_all():
+            request.disconnected = True
+
+    def _client_has_all(self) -> bool:
+        length = self._response_length
+        return self._head_sent and (
+            not self._expects_a_body() or (length is not None and self._request.response_bytes >= length)
+        )
+
+    def _expects_a_body(self) -> bool:
+        return not (self._is_head or self._request.status_code in _WITHOUT_BODY or self._response_length == 0)
+
+    async def _begin_response(self, message: Message) -> None:
+        request = self._request
+        request.response_started_ns = time.perf_counter_ns()
+        request.status_code = message["status"]
+        self._trailers = bool(message.get("trailers", False))
+        try:
+            headers = message.get("headers", ())
+            if not isinstance(headers, (list, tuple)):  # any iterable will do, and some pass only once
+                headers = message["headers"] = list(headers)
+            self._read_headers(headers)
+        except Exception as error:  # noqa: BLE001
+            self._observer.failed(error)
+        if not request.disconnected and not self._expects_a_body():
+            self._look_for_disconnect()  # afterwards the client has all
+        await self._pass_on(message)
+        self._head_sent = True
+
     async def _pass_on(self, message: Message) -> None:
         try:
             await self._send(message)
         except OSError:
             # From version 2.4 on, ASGI servers say so when the client is gone.
-            self._request.disconnected = self._request.disconnected or not self._request.ended_ns
+            self.client_is_gone()
             raise
 
     def _read_headers(self, headers: Any) -> None:
@@ -204,18 +231,15 @@ class Exchange:
         Servers say so only to somebody who asks for the next message, and most applications do not. So it is
         asked for, without waiting: where none is there, the question is taken back. One that is there and is
         no disconnect is kept for the application. Nobody is asked while a request body may be unread, since
-        asking would make the server fetch it, nor of a client that has all it expects, since it may well be
-        gone.
+        asking would make the server fetch it, nor of a client that has all it expects.
         """
         request = self._request
-        length = self._response_length
         if (
             self._receiving
             or self._held is not None
             or (not self._body_complete and _has_body(request.scope))
+            or self._client_has_all()
         ):
-            return
-        if request.response_bytes and length is not None and request.response_bytes >= length:
             return
         try:
             # Of the server itself: an instrumentation around the application would open a span for it.

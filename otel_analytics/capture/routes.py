@@ -19,11 +19,12 @@ def template_of(scope: Mapping[str, Any], routes: Iterable[Any]) -> str | None:
     """
     root_path = str(scope.get("root_path", ""))
     outer = str(scope.get("app_root_path", root_path))
-    mounted = root_path[len(outer) :]
-    prefix, below = _mount_of(mounted, routes) if mounted else ("", routes)
+    # Starlette notes the outer path where a mount matched, even one at the root, which adds nothing to it.
+    in_a_mount = "app_root_path" in scope
+    prefix, below = _mount_of(root_path[len(outer) :], routes) if in_a_mount else ("", routes)
     path = _path_chosen(scope, below)
-    if path is None:
-        path = _BELOW_A_MOUNT if mounted else None
+    if path is None and in_a_mount:
+        path = _BELOW_A_MOUNT
     return None if prefix is None or path is None else outer.rstrip("/") + prefix + path
 
 
@@ -41,7 +42,7 @@ def _path_chosen(scope: Mapping[str, Any], routes: Iterable[Any]) -> str | None:
 
 
 def _path_of_endpoint(scope: Mapping[str, Any], routes: Iterable[Any]) -> str | None:
-    """FastAPI does not say which of Starlette's own routes it chose, only what that one calls."""
+    """By what it calls, which is all that FastAPI says of a route of Starlette's own kind."""
     endpoint = scope.get("endpoint")
     if endpoint is None:
         return None
@@ -49,6 +50,8 @@ def _path_of_endpoint(scope: Mapping[str, Any], routes: Iterable[Any]) -> str | 
     for route in _flat(routes):
         if getattr(route, "endpoint", None) is endpoint and route.path_regex.match(path):
             return str(route.path_format)
+        if _is_mount(route) and route.app is endpoint:  # a mount of the root leaves no trace in root_path
+            return _BELOW_A_MOUNT
     return None
 
 
