@@ -121,7 +121,7 @@ class Runtime:
         if self._delivery is None:
             return None
         try:
-            if _path_below_root(scope) in self._excluded:
+            if self._path_below_root(scope) in self._excluded:
                 return None
             request = ObservedRequest(scope, self._ids.next(), self._processor)
             request.span = _span_around()
@@ -168,6 +168,12 @@ class Runtime:
         from otel_analytics.live.metrics import exposition  # noqa: PLC0415 - see `prepare`
 
         return exposition(self._metrics_registry(), accept_header)
+
+    def _path_below_root(self, scope: MutableMapping[str, Any]) -> str:
+        path: str = scope["path"]
+        # FastAPI puts its own into the scope, but not before it is called.
+        root_path = getattr(self._app, "root_path", "") or scope.get("root_path", "")
+        return path.removeprefix(root_path) if root_path else path
 
     def _prepare_metrics(self) -> None:
         if self.settings.metrics_path:
@@ -235,12 +241,6 @@ class Runtime:
         self._delivery = None
         self._live = None
         self._pipeline = None
-
-
-def _path_below_root(scope: MutableMapping[str, Any]) -> str:
-    path: str = scope["path"]
-    root_path = scope.get("root_path", "")
-    return path.removeprefix(root_path) if root_path else path
 
 
 def _span_around() -> Span | None:

@@ -78,7 +78,8 @@ class SpanSource:
 class _ServerSpans:
     """OpenTelemetry's middleware, as we switch it on: where it fails, the application is served without it.
 
-    It takes query and headers for UTF-8 and raises on other bytes, before the application is called.
+    It takes query and headers for UTF-8 and raises on other bytes, before the application is called. And it
+    reads the headers of a response more than once, which not any iterable bears.
     """
 
     def __init__(self, app: Any, middleware: Any) -> None:
@@ -99,4 +100,10 @@ class _ServerSpans:
 
     async def _serve(self, scope: Any, receive: Any, send: Any) -> None:
         scope[_ENTERED] = True
-        await self._inner(scope, receive, send)
+
+        async def send_list(message: Any) -> None:
+            if not isinstance(message.get("headers", ()), (list, tuple)):
+                message["headers"] = list(message["headers"])
+            await send(message)
+
+        await self._inner(scope, receive, send_list)
