@@ -26,14 +26,20 @@ _FIRST: Final = "first"
 
 
 @dataclass
-class _Column:
+class Column:
+    """A column as it will be printed; `_shrink` knows those of routes and parameters by their headers."""
+
     header: str
     cells: list[str]
     justify: Literal["left", "right"] = "right"
 
     @property
     def width(self) -> int:
+        """Cells of a terminal that it takes."""
         return max(cell_len(line) for line in (*self.header.split("\n"), *self.cells))
+
+
+_NONE: Final = Column("", [])
 
 
 def print_ranking(rows: Sequence[AbsoluteRow | RelativeRow], file: TextIO) -> None:
@@ -41,44 +47,44 @@ def print_ranking(rows: Sequence[AbsoluteRow | RelativeRow], file: TextIO) -> No
     against_others = [row for row in rows if isinstance(row, RelativeRow)]
     columns = [
         *_names(rows),
-        _Column("req/h", [compact(row.avg_hourly_requests) for row in rows]),
-        _Column("p95\nms" if against_others else "p95 ms", [compact(row.avg_p95_latency_ms) for row in rows]),
-        _Column("users", [compact(row.avg_unique_users) for row in rows]),
-        _Column("score", [f"{_score(row):,.1f}" for row in rows]),
-        _Column("ok\n%" if against_others else "ok %", [_percent(row.success_rate) for row in rows]),
+        Column("req/h", [compact(row.avg_hourly_requests) for row in rows]),
+        Column("p95\nms" if against_others else "p95 ms", [compact(row.avg_p95_latency_ms) for row in rows]),
+        Column("users", [compact(row.avg_unique_users) for row in rows]),
+        Column("score", [f"{_score(row):,.1f}" for row in rows]),
+        Column("ok\n%" if against_others else "ok %", [percent(row.success_rate) for row in rows]),
     ]
     if against_others:
         columns += [
-            _Column("req\npct", [str(math.floor(row.popularity_percentile)) for row in against_others]),
-            _Column("p95\npct", [str(math.floor(row.latency_percentile)) for row in against_others]),
-            _Column("usr\npct", [str(math.floor(row.user_percentile)) for row in against_others]),
+            Column("req\npct", [str(math.floor(row.popularity_percentile)) for row in against_others]),
+            Column("p95\npct", [str(math.floor(row.latency_percentile)) for row in against_others]),
+            Column("usr\npct", [str(math.floor(row.user_percentile)) for row in against_others]),
         ]
-    _print(columns, file, marked=[isinstance(row, AbsoluteRow) and row.should_cache for row in rows])
+    print_columns(columns, file, marked=[isinstance(row, AbsoluteRow) and row.should_cache for row in rows])
 
 
 def print_plan(rows: Sequence[PlanRow], file: TextIO) -> None:
     """What to cache, and which requests for it."""
     columns = [
         *_names(rows),
-        _Column("score", [f"{row.cache_priority_score:,.1f}" for row in rows]),
-        _Column("pages to cache", [shorten_end(_pages(row), 30) for row in rows], justify="left"),
+        Column("score", [f"{row.cache_priority_score:,.1f}" for row in rows]),
+        Column("pages to cache", [shorten_end(_pages(row), 30) for row in rows], justify="left"),
     ]
-    _print(columns, file)
+    print_columns(columns, file)
 
 
 def print_line(line: str, file: TextIO) -> None:
     """A remark under a table: broken between words where a terminal is too narrow for it."""
-    console = _console(file)
+    console = console_for(file)
     console.print()
     console.print(Text(line), soft_wrap=not console.is_terminal)
 
 
-def _names(rows: Sequence[AbsoluteRow | RelativeRow | PlanRow]) -> list[_Column]:
+def _names(rows: Sequence[AbsoluteRow | RelativeRow | PlanRow]) -> list[Column]:
     return [
-        _Column("#", [str(place) for place, _ in enumerate(rows, start=1)]),
-        _Column("method", [harmless(row.method) for row in rows], justify="left"),
-        _Column("route", [harmless(row.route) for row in rows], justify="left"),
-        _Column("params", [params_text(row.query_params_normalized) for row in rows], justify="left"),
+        Column("#", [str(place) for place, _ in enumerate(rows, start=1)]),
+        Column("method", [harmless(row.method) for row in rows], justify="left"),
+        Column("route", [harmless(row.route) for row in rows], justify="left"),
+        Column("params", [params_text(row.query_params_normalized) for row in rows], justify="left"),
     ]
 
 
@@ -86,7 +92,8 @@ def _score(row: AbsoluteRow | RelativeRow) -> float:
     return row.cache_priority_score if isinstance(row, AbsoluteRow) else row.priority_score
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
+    """A share of 1, rounded down so that 100 is said only of all."""
     return "100" if share == 1 else f"{math.floor(share * 1000) / 10:.1f}"
 
 
@@ -103,8 +110,15 @@ def _page(params: dict[str, Any]) -> str:
     return params_text(params) if params else _FIRST
 
 
-def _print(columns: list[_Column], file: TextIO, *, marked: Sequence[bool] = ()) -> None:
-    console = _console(file)
+def print_columns(columns: Sequence[Column], file: TextIO, *, marked: Sequence[bool] = ()) -> None:
+    """A table that fits the terminal.
+
+    Args:
+        columns: With as many cells each.
+        file: A terminal or not.
+        marked: The rows whose score is green.
+    """
+    console = console_for(file)
     gap = 2 if not console.is_terminal or console.width >= _WIDE else 1
     _shrink(columns, console.width if console.is_terminal else None, gap)
     lines = max(column.header.count("\n") for column in columns)
@@ -112,30 +126,33 @@ def _print(columns: list[_Column], file: TextIO, *, marked: Sequence[bool] = ())
     for column in columns:
         header = "\n" * (lines - column.header.count("\n")) + column.header
         table.add_column(Text(header), justify=column.justify, width=column.width, no_wrap=True)
-    scores = next(index for index, column in enumerate(columns) if column.header == "score")
     for row, cells in enumerate(zip(*(column.cells for column in columns), strict=True)):
         texts = [Text(cell) for cell in cells]
         if marked and marked[row]:
-            texts[scores].stylize("bold green")
+            scores = next(
+                text for text, column in zip(texts, columns, strict=True) if column.header == "score"
+            )
+            scores.stylize("bold green")
         table.add_row(*texts)
     console.width = max(console.width, sum(column.width for column in columns) + gap * (len(columns) - 1))
     console.print(table)
 
 
-def _shrink(columns: Sequence[_Column], available: int | None, gap: int) -> None:
+def _shrink(columns: Sequence[Column], available: int | None, gap: int) -> None:
     """Make the table fit: the parameters give way first, then the route."""
-    route = next(column for column in columns if column.header == "route")
-    params = next(column for column in columns if column.header == "params")
+    route = next((column for column in columns if column.header == "route"), _NONE)
+    params = next((column for column in columns if column.header == "params"), _NONE)
     if available is None:
         route_cells, params_cells = _MOST_ROUTE, _MOST_PARAMS
     else:
-        others = sum(column.width for column in columns if column not in (route, params))
+        others = sum(column.width for column in columns if column is not route and column is not params)
         room = available - others - gap * (len(columns) - 1)
-        params_cells = max(_LEAST_PARAMS, min(params.width, max(room // 3, room - route.width)))
+        params_cells = min(params.width, max(_LEAST_PARAMS, room // 3, room - route.width))
         route_cells = max(_LEAST_ROUTE, room - params_cells)
     route.cells = [shorten_middle(cell, route_cells) for cell in route.cells]
     params.cells = [shorten_end(cell, params_cells) for cell in params.cells]
 
 
-def _console(file: TextIO) -> Console:
+def console_for(file: TextIO) -> Console:
+    """Prints what it is given, without markup of any kind."""
     return Console(file=file, highlight=False, markup=False, emoji=False)
