@@ -34,6 +34,7 @@ from starlette.authentication import AuthCredentials, AuthenticationBackend, Sim
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware.authentication import AuthenticationMiddleware
+from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
@@ -118,16 +119,27 @@ def add_users(app, provider):
     app.add_middleware(UserOnSpan)
 
 
+def add_http_middleware(app, provider):
+    """Of the kind that runs the rest of the application in a task of its own."""
+
+    async def pass_on(request, call_next):
+        response = await call_next(request)
+        response.headers["x-passed-on"] = "yes"
+        return response
+
+    app.add_middleware(BaseHTTPMiddleware, dispatch=pass_on)
+
+
 ORDERS = {
     "fastapi": ((), (add_gzip, add_users)),
     "fastapi-ratio": ((), (add_gzip, add_users)),
     "fastapi-late": ((add_gzip, add_users), (set_provider,)),
-    "fastapi-lifespan": ((), (add_gzip, add_users)),
+    "fastapi-lifespan": ((add_http_middleware,), (add_gzip, add_users)),
     "fastapi-telemetry": ((add_gzip,), (add_users,)),
     "contrib-before": ((add_contrib, add_gzip), (add_users,)),
-    "contrib-after": ((add_gzip,), (add_users, add_contrib)),
+    "contrib-after": ((add_gzip,), (add_http_middleware, add_users, add_contrib)),
     "contrib-global": ((), (add_gzip, add_users)),
-    "starlette": ((add_gzip,), (add_users,)),
+    "starlette": ((add_gzip, add_http_middleware), (add_users,)),
     "starlette-middleware": ((), (add_gzip, add_users, add_contrib_asgi)),
     "wrapped": ((), (add_gzip, add_users)),
 }

@@ -132,11 +132,12 @@ class Exchange:
         request = self._request
         if kind == "http.response.body":
             is_last = not message.get("more_body", False) and not self._trailers
-            if is_last and not request.disconnected:
+            body = message.get("body", b"")
+            if (is_last or self._completes(body)) and not request.disconnected:
                 self._look_for_disconnect()
             await self._pass_on(message)
             try:
-                self._take_in(message.get("body", b""))
+                self._take_in(body)
             except Exception as error:  # noqa: BLE001 - the response has passed; it is no business of the application's
                 self._observer.failed(error)
             if is_last:
@@ -173,6 +174,10 @@ class Exchange:
         return self._head_sent and (
             not self._expects_a_body() or (length is not None and self._request.response_bytes >= length)
         )
+
+    def _completes(self, body: bytes) -> bool:
+        length = self._response_length
+        return length is not None and self._request.response_bytes + len(body) >= length
 
     def _expects_a_body(self) -> bool:
         return not (self._is_head or self._request.status_code in _WITHOUT_BODY or self._response_length == 0)
@@ -226,7 +231,7 @@ class Exchange:
             self.end()
 
     def _look_for_disconnect(self) -> None:
-        """Find out whether the client is still there when the response is about to become complete.
+        """Find out whether the client is still there when it is about to get the last of the response.
 
         Servers say so only to somebody who asks for the next message, and most applications do not. So it is
         asked for, without waiting: where none is there, the question is taken back. One that is there and is

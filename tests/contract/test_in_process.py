@@ -153,6 +153,30 @@ def test_an_application_that_does_not_answer(make, events):
     assert (event.status_code, event.error_type, event.ttfb_ms) == (500, "500", None)
 
 
+class ShopError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("framework", [Starlette, FastAPI])
+def test_an_exception_without_any_handler_reaches_the_server(make, events, framework):
+    async def fail(request):
+        raise ShopError("sold out")
+
+    app = framework()
+    app.add_route("/fail/{id}", fail)
+    make(app)
+
+    async def one():
+        async with serving(app):
+            with pytest.raises(ShopError, match="sold out"):
+                await call(app, scope_of("/fail/7"))
+
+    asyncio.run(one())
+    (event,) = events()
+    assert (event.route, event.status_code) == ("/fail/{id}", 500)
+    assert event.error_type.endswith(".ShopError")
+
+
 def test_a_file_that_the_server_sends_by_itself(make, events):
     async def app_below(scope, receive, send):
         headers = [(b"content-length", b"1234")]
@@ -179,6 +203,49 @@ def test_what_was_asked_for_too_early_is_not_lost(make, events):
     run(app, scope_of("/raw/x"))
     assert got == [{"type": "http.request", "body": b"", "more_body": False}]
     assert [each.status_code for each in events()] == [200]
+
+
+@pytest.mark.parametrize(
+    ("response", "status"),
+    [
+        ((2, [b"ok"], 0), 499),
+        ((2, [b"ok", b""], 0), 499),
+        ((2, [b"ok", b""], 1), 200),  # it has all it waited for
+        ((4, [b"ok", b"ok"], 1), 499),
+        ((None, [b"ok", b""], 1), 499),  # without a length it waits for the end
+    ],
+)
+@pytest.mark.parametrize("asks", [False, True])
+def test_when_the_client_has_left(make, events, response, status, asks):
+    """The server tells it to whoever asks, from some piece of the body on."""
+    length, bodies, gone_before = response
+    gone = []
+
+    async def app_below(scope, receive, send):
+        headers = [] if length is None else [(b"content-length", b"%d" % length)]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        for number, body in enumerate(bodies):
+            if number == gone_before:
+                gone.append(True)
+                if asks:
+                    await receive()
+            is_last = number == len(bodies) - 1
+            await send({"type": "http.response.body", "body": body, "more_body": not is_last})
+
+    async def receive():
+        return {"type": "http.disconnect"} if gone else await asyncio.Event().wait()
+
+    async def send(message):
+        pass
+
+    async def one(app):
+        async with serving(app):
+            await app(scope_of("/raw/x"), receive, send)
+
+    app = make(FastAPI(telemetry={"tracer_provider": TracerProvider(sampler=ALWAYS_OFF)}))
+    app.mount("/raw", app_below)
+    asyncio.run(one(app))
+    assert [each.status_code for each in events()] == [status]
 
 
 def test_websockets_pass_untouched(make, events):

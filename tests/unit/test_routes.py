@@ -31,8 +31,8 @@ async def below(scope, receive, send):
 
 def template(app, path, **parts):
     scope = {
-        "type": "http", "method": "GET", "path": path, "query_string": b"", "headers": [(b"host", b"service")],
-        **parts,
+        "type": "http", "method": "GET", "path": path, "query_string": b"",
+        "headers": [(b"host", b"service")], **parts,
     }  # fmt: skip
 
     async def receive():
