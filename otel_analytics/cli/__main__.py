@@ -18,7 +18,24 @@ except ModuleNotFoundError:
 from typer.exceptions import TyperException
 
 from otel_analytics._version import __version__
-from otel_analytics.cli import audit, demo, dlq, doctor, migrate, plan, rank, rollup, worker
+from otel_analytics.cli import (
+    audit,
+    demo,
+    dlq,
+    doctor,
+    errors,
+    live,
+    migrate,
+    patterns,
+    peaks,
+    plan,
+    rank,
+    rollup,
+    slow,
+    trends,
+    users,
+    worker,
+)
 from otel_analytics.cli.context import CommandContext
 from otel_analytics.errors import (
     OtelAnalyticsError,
@@ -71,6 +88,13 @@ def _options(
 
 app.command()(rank.rank)
 app.command()(plan.plan)
+app.command()(peaks.peaks)
+app.command()(patterns.patterns)
+app.command()(trends.trends)
+app.command()(errors.errors)
+app.command()(slow.slow)
+app.command()(users.users)
+app.command()(live.live)
 app.command()(worker.worker)
 app.command()(migrate.migrate)
 app.command()(rollup.rollup)

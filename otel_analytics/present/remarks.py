@@ -18,16 +18,25 @@ def basis_line(basis: Basis) -> str:
 
 def nothing_found(basis: Basis) -> str:
     """Why there is no candidate at all."""
-    last_days = f"the last {basis.days} days" if basis.days > 1 else "the last day"
     if left_out := _left_out(basis):
-        return f"Nothing to rank in {last_days}{left_out}."
+        return f"Nothing to rank in {last_days(basis)}{left_out}."
     if basis.waiting_hours:
         waiting = f"{_hours(basis.waiting_hours)} of requests wait to be rolled up"
-        return f"No figures for {last_days}; {waiting}; run: otel-analytics rollup"
+        return f"No figures for {last_days(basis)}; {waiting}; run: otel-analytics rollup"
     if basis.latest_hour:
         latest = f"the latest are of {_moment(basis.latest_hour)} UTC"
-        return f"No figures for {last_days}; {latest}; look further back with --days"
+        return f"No figures for {last_days(basis)}; {latest}; look further back with --days"
     return "No figures yet: nothing was stored. Is the application instrumented, and does the worker run?"
+
+
+def last_days(basis: Basis) -> str:
+    """The span in words, such as `the last 7 days`."""
+    return f"the last {basis.days} days" if basis.days > 1 else "the last day"
+
+
+def days_before(basis: Basis) -> str:
+    """The span before in words, such as `the 7 days before`."""
+    return f"the {basis.days} days before" if basis.days > 1 else "the day before"
 
 
 def none_above(candidates: Sequence[PatternFigures], *, min_requests: float, min_latency: float) -> str:

@@ -13,8 +13,12 @@ from rich.text import Text
 from otel_analytics.present.rows import AbsoluteRow, PlanRow, RelativeRow
 from otel_analytics.present.text import compact, harmless, params_text, shorten_end, shorten_middle
 
+KINDS: Final = "kinds of 5xx"
+"""Header of a column that gives way like that of the parameters."""
 _WIDE: Final = 100
 """Columns from which on there is room for two spaces between the columns of the table."""
+_MOST_GAP: Final = 2
+_GIVE_WAY: Final = ("params", KINDS)
 _LEAST_ROUTE: Final = 12
 _LEAST_PARAMS: Final = 8
 _MOST_ROUTE: Final = 200
@@ -119,8 +123,21 @@ def print_columns(columns: Sequence[Column], file: TextIO, *, marked: Sequence[b
         marked: The rows whose score is green.
     """
     console = console_for(file)
-    gap = 2 if not console.is_terminal or console.width >= _WIDE else 1
-    _shrink(columns, console.width if console.is_terminal else None, gap)
+    table = table_of(columns, console.width if console.is_terminal else None, marked=marked)
+    console.width = max(console.width, sum(column.width + _MOST_GAP for column in columns))
+    console.print(table)
+
+
+def table_of(columns: Sequence[Column], available: int | None, *, marked: Sequence[bool] = ()) -> Table:
+    """A table for so many columns of a terminal; None where it need not fit any.
+
+    Args:
+        columns: With as many cells each; shortened in place.
+        available: Columns of the terminal.
+        marked: The rows whose score is green.
+    """
+    gap = _MOST_GAP if available is None or available >= _WIDE else 1
+    _shrink(columns, available, gap)
     lines = max(column.header.count("\n") for column in columns)
     table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="bold")
     for column in columns:
@@ -134,14 +151,13 @@ def print_columns(columns: Sequence[Column], file: TextIO, *, marked: Sequence[b
             )
             scores.stylize("bold green")
         table.add_row(*texts)
-    console.width = max(console.width, sum(column.width for column in columns) + gap * (len(columns) - 1))
-    console.print(table)
+    return table
 
 
 def _shrink(columns: Sequence[Column], available: int | None, gap: int) -> None:
-    """Make the table fit: the parameters give way first, then the route."""
+    """Make the table fit: the parameters, or what else may, give way first, then the route."""
     route = next((column for column in columns if column.header == "route"), _NONE)
-    params = next((column for column in columns if column.header == "params"), _NONE)
+    params = next((column for column in columns if column.header in _GIVE_WAY), _NONE)
     if available is None:
         route_cells, params_cells = _MOST_ROUTE, _MOST_PARAMS
     else:
