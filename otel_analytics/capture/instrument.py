@@ -7,9 +7,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Match
 
 from otel_analytics.capture.event import UserOf
 from otel_analytics.capture.layer import Message, Receive, Scope, Send, observe
@@ -70,8 +67,8 @@ def instrument(
         return
     settings = settings or load(overrides)
     runtime = Runtime(app, settings, _exporter(settings), user_of=user_of, registry=registry)
-    if settings.metrics_path and not _serves(app, settings.metrics_path):
-        _add_metrics_route(app, settings.metrics_path, runtime)
+    if runtime.metrics_route is not None:
+        app.router.routes.insert(0, runtime.metrics_route)
     setattr(app, _RUNTIME, runtime)
     _wrap(app)
 
@@ -123,26 +120,3 @@ async def _follow_lifespan(runtime: Runtime, send: Send, message: Message) -> No
     elif message["type"] in _SHUTDOWN_IS_OVER:
         await anyio.to_thread.run_sync(runtime.stop)
     await send(message)
-
-
-def _serves(app: Starlette, path: str) -> bool:
-    scope = {
-        "type": "http",
-        "method": "GET",
-        "path": path,
-        "root_path": "",
-        "headers": [],
-        "query_string": b"",
-    }
-    exact = (route for route in app.routes if getattr(route, "path", "") == path)
-    return any(route.matches(scope)[0] is not Match.NONE for route in exact)
-
-
-def _add_metrics_route(app: Starlette, path: str, runtime: Runtime) -> None:
-    def metrics(request: Request) -> Response:
-        body, content_type = runtime.scrape(request.headers.get("accept", ""))
-        return Response(body, headers={"content-type": content_type})
-
-    app.router.add_route(path, metrics, methods=["GET"], include_in_schema=False)
-    # First, so that no catch-all route hides it.
-    app.router.routes.insert(0, app.router.routes.pop())

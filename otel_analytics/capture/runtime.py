@@ -14,6 +14,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
 
 from otel_analytics.capture.body_hash import BodyHash, key_of
 from otel_analytics.capture.event import EventBuilder, UserOf
+from otel_analytics.capture.metrics_route import MetricsRoute
 from otel_analytics.capture.observed import EventIds, ObservedRequest, current_request
 from otel_analytics.capture.sources import SpanSource
 from otel_analytics.capture.tracing import (
@@ -25,7 +26,7 @@ from otel_analytics.capture.tracing import (
 from otel_analytics.errors import OtelAnalyticsError
 from otel_analytics.live.directory import prepare
 from otel_analytics.privacy import Privacy
-from otel_analytics.record import known_method
+from otel_analytics.record import SAFE_METHODS, known_method
 from otel_analytics.settings import Settings
 from otel_analytics_exporters.delivery import Delivery
 from otel_analytics_exporters.span_exporter import EventSpanExporter
@@ -79,7 +80,10 @@ class Runtime:
         self._exporter = exporter
         self._registry = registry
         self._privacy = Privacy(settings)
-        self._excluded = frozenset(settings.excluded_paths) | ({settings.metrics_path} - {""})
+        self._excluded = frozenset(settings.excluded_paths)
+        self.metrics_route: Final = (
+            MetricsRoute(app, settings.metrics_path, self.scrape) if settings.metrics_path else None
+        )
         self._hash_key = key_of(_hash_secret(settings)) if settings.response_hash else None
         self._databases = DatabaseInstrumentation()
         self._processor = RequestSpanProcessor(self._databases)
@@ -121,7 +125,8 @@ class Runtime:
         if self._delivery is None:
             return None
         try:
-            if self._path_below_root(scope) in self._excluded:
+            path = self._path_below_root(scope)
+            if path in self._excluded or self._is_scrape(path, scope["method"]):
                 return None
             request = ObservedRequest(scope, self._ids.next(), self._processor)
             request.span = _span_around()
@@ -168,6 +173,10 @@ class Runtime:
         from otel_analytics.live.metrics import exposition  # noqa: PLC0415 - see `prepare`
 
         return exposition(self._metrics_registry(), accept_header)
+
+    def _is_scrape(self, path: str, method: str) -> bool:
+        route = self.metrics_route
+        return route is not None and path == route.path and method in SAFE_METHODS and not route.gives_way()
 
     def _path_below_root(self, scope: MutableMapping[str, Any]) -> str:
         path: str = scope["path"]

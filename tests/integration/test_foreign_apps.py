@@ -10,8 +10,9 @@ from contextlib import contextmanager
 import pytest
 import uvicorn
 from backend import PREFIX, make_settings, raw_redis
-from fastapi import FastAPI, Response
+from fastapi import APIRouter, FastAPI, Response
 from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
+from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.responses import PlainTextResponse, StreamingResponse
@@ -19,13 +20,14 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from otel_analytics import instrument
-from otel_analytics.record import decode_events, parse_event
+from otel_analytics.record import UNMATCHED_ROUTE, decode_events, parse_event
 
 
 @contextmanager
-def served(app, redis_url):
+def served(app, redis_url, *, instrumented=False):
     """Serve the application until the block ends; then all events are on the stream."""
-    instrument(app, settings=make_settings(redis_url=redis_url, metrics_path=""))
+    if not instrumented:
+        instrument(app, settings=make_settings(redis_url=redis_url, metrics_path=""))
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
     listening = socket.create_server(("127.0.0.1", 0))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
@@ -44,9 +46,9 @@ def ask(address, method, path):
     connection = http.client.HTTPConnection(*address, timeout=20)
     connection.request(method, path)
     response = connection.getresponse()
-    response.read()
+    body = response.read()
     connection.close()
-    return response.status
+    return response.status, body
 
 
 def recorded(redis_url):
@@ -94,7 +96,7 @@ def test_a_client_that_goes_with_all_it_expects_did_not_leave_early(redis_url, m
 
     app.add_middleware(BaseHTTPMiddleware, dispatch=finish_later)
     with served(app, redis_url) as address:
-        assert ask(address, method, path) == status
+        assert ask(address, method, path)[0] == status
     assert recorded(redis_url) == [(method, path, status)]
 
 
@@ -139,3 +141,61 @@ def test_below_a_mount_at_the_root_the_route_is_known(redis_url, tmp_path, own_t
         ("GET", "/files/{path}", 200),
         ("GET", "/{path}", 404),
     ]
+
+
+def mine():
+    return PlainTextResponse("mine")
+
+
+def as_a_route(app):
+    app.add_api_route("/metrics", mine)
+
+
+def in_a_router(app):
+    router = APIRouter(prefix="/metrics")
+    router.add_api_route("", mine)
+    outer = APIRouter()
+    outer.include_router(router)
+    app.include_router(outer)
+
+
+def as_a_mount(app):
+    app.mount("/metrics", mine())
+
+
+def in_a_mount(app):
+    app.mount("/", Starlette(routes=[Route("/metrics", lambda request: mine())]))
+
+
+@pytest.mark.parametrize("instrumented_first", [True, False], ids=["first", "last"])
+@pytest.mark.parametrize(
+    ("add", "answer", "route"),
+    [
+        (as_a_route, (200, b"mine"), "/metrics"),
+        (in_a_router, (200, b"mine"), "/metrics"),
+        (as_a_mount, (307, b""), UNMATCHED_ROUTE),  # Starlette's redirect to the path with a slash
+        (in_a_mount, (200, b"mine"), "/metrics"),
+    ],
+)
+def test_metrics_of_the_applications_own_stay_as_they_are(redis_url, add, answer, route, instrumented_first):
+    app = FastAPI()
+    steps = [lambda: instrument(app, settings=make_settings(redis_url=redis_url)), lambda: add(app)]
+    for step in steps if instrumented_first else reversed(steps):
+        step()
+    with served(app, redis_url, instrumented=True) as address:
+        assert ask(address, "GET", "/metrics") == answer
+    assert recorded(redis_url) == [("GET", route, answer[0])]
+
+
+def test_what_is_no_scrape_is_the_applications(redis_url):
+    app = FastAPI()
+    instrument(app, settings=make_settings(redis_url=redis_url), registry=CollectorRegistry())
+
+    @app.api_route("/{anything:path}", methods=["GET", "POST"])
+    def everything(anything: str):
+        return PlainTextResponse("mine")
+
+    with served(app, redis_url, instrumented=True) as address:
+        assert ask(address, "POST", "/metrics") == (200, b"mine")
+        assert b"http_server_request_duration_seconds" in ask(address, "GET", "/metrics")[1]
+    assert recorded(redis_url) == [("POST", "/{anything}", 200)]
