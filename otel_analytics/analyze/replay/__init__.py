@@ -1,0 +1,24 @@
+"""Replays recorded requests through a cache model: what a cache would have saved, and at what price.
+
+The interface, which is stable:
+
+    model = CacheModel(ttls=(60.0,), per_user=False, single_flight=False)
+    replay = Replay(model)
+    for chunk in chunks:                 # RequestColumns, in the order of time
+        replay.feed(chunk)
+    for found in replay.result():        # GroupReplay: group, evidence, outcomes (one for each TTL)
+        outcome = best(found.outcomes, staleness_limit=0.01)
+
+A *group* is a route, method and parameter pattern, as a number; who makes the columns knows what it stands
+for. `Evidence` says what was seen of it, `Outcome` what the cache would have done at one time to live.
+`otel_analytics.simulation` does all of this from the raw table and names the groups. The rules are in
+docs/replay.md.
+
+Pure: numpy and nothing else, no input or output.
+"""
+
+from otel_analytics.analyze.replay.engine import Replay
+from otel_analytics.analyze.replay.model import LADDER, CacheModel
+from otel_analytics.analyze.replay.results import Evidence, GroupReplay, Outcome, best
+
+__all__ = ["LADDER", "CacheModel", "Evidence", "GroupReplay", "Outcome", "Replay", "best"]
