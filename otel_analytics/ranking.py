@@ -11,6 +11,7 @@ from otel_analytics.analyze.basis import Basis
 from otel_analytics.analyze.candidates import Candidates, candidates, is_cacheable
 from otel_analytics.analyze.pages import first_pages
 from otel_analytics.figures import Histogram, PatternFigures, RequestForm
+from otel_analytics.present import remarks
 from otel_analytics.present.rows import (
     AbsoluteRow,
     PlanRow,
@@ -116,6 +117,17 @@ def plan(connection: Connection, settings: Settings, *, now: dt.datetime) -> Ran
         pages = first_pages(seen, settings.pages_to_cache_per_route)
         rows.append(plan_row(each, pages, sum(form.requests for form in seen)))
     return Ranking(rows, read.basis, read.candidates.figures)
+
+
+def remark(ranked: Ranking[AbsoluteRow] | Ranking[RelativeRow], settings: Settings) -> str:
+    """What a ranking rests on, or why it is empty; one line."""
+    if ranked.rows:
+        return remarks.basis_line(ranked.basis)
+    if ranked.candidates:
+        return remarks.none_above(
+            ranked.candidates, min_requests=settings.min_requests, min_latency=settings.min_latency
+        )
+    return remarks.nothing_found(ranked.basis)
 
 
 def _read(connection: Connection, settings: Settings, now: dt.datetime) -> _Read:

@@ -79,8 +79,12 @@ def slots(current_hour: dt.datetime, days: int) -> Slots:
 
 
 def trends(slots: Slots, now: Mapping[int, SlotFigures], before: Mapping[int, SlotFigures]) -> list[Trend]:
-    """Every slot in order, those without requests included."""
-    return [compared(slot, now.get(slot, NOTHING), before.get(slot, NOTHING)) for slot in range(slots.number)]
+    """The slots in order, from the first on that has requests in one of the spans."""
+    first = min([*now, *before], default=0)
+    return [
+        compared(slot, now.get(slot, NOTHING), before.get(slot, NOTHING))
+        for slot in range(first, slots.number)
+    ]
 
 
 def compared(slot: int, now: SlotFigures, before: SlotFigures) -> Trend:

@@ -1,5 +1,6 @@
 """Connections to PostgreSQL, and the one place where its errors become ours."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -22,10 +23,15 @@ Connection = psycopg.Connection[TupleRow]
 APPLICATION_NAME: Final = "otel-analytics"
 CONNECT_TIMEOUT_SECONDS: Final = 5
 _DEAD_PEER_TIMEOUT_MS: Final = 30_000
+_LIMIT: Final = b"SELECT set_config('statement_timeout', %(limit)s, false)"
 
 
 class MissingPartition(OtelAnalyticsError):  # noqa: N818
     """A row's day has no partition; making one and trying again may succeed."""
+
+
+class QueryTimeout(StoreUnavailable):
+    """A statement took longer than it may, and was stopped."""
 
 
 def connect(dsn: str, *, application_name: str = APPLICATION_NAME) -> Connection:
@@ -74,6 +80,15 @@ def check_dsn(dsn: str) -> dict[str, Any]:
     return given
 
 
+def limit_statements(connection: Connection, seconds: float) -> None:
+    """Stop every later statement of the connection that takes longer, its wait for locks included.
+
+    Such a statement raises `QueryTimeout`.
+    """
+    with translated():
+        connection.execute(_LIMIT, {"limit": f"{math.ceil(seconds * 1_000)}ms"})
+
+
 @contextmanager
 def transaction(connection: Connection) -> Iterator[None]:
     """Commit what happens inside, or none of it; inside another transaction, a savepoint."""
@@ -97,6 +112,7 @@ def translated() -> Iterator[None]:
         NotMigrated: A table is missing.
         MissingPartition: A row belongs to a day without a partition.
         RejectedRows: The content can never be stored.
+        QueryTimeout: A statement was stopped, as it took too long.
         StoreUnavailable: Anything that may be better later.
     """
     try:
@@ -114,6 +130,8 @@ def translated() -> Iterator[None]:
         raise _rejected(error) from error
     except UnicodeEncodeError as error:
         raise RejectedRows("refused by the driver: a text that is not Unicode") from error
+    except errors.QueryCanceled as error:
+        raise QueryTimeout(f"PostgreSQL: {_first_line(error)}") from error
     except (psycopg.OperationalError, psycopg.InternalError, errors.InsufficientPrivilege) as error:
         raise StoreUnavailable(f"PostgreSQL: {_first_line(error)}") from error
 
