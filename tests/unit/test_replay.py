@@ -1,11 +1,11 @@
-"""The replay against traces small enough to check by hand, and against a cache that goes request by request."""
+"""The replay against traces small enough to check by hand, and against a cache in a plain loop."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 from replay_traces import BAD, GOOD, Request, naive, trace
 
 from otel_analytics.analyze.replay import CacheModel, Replay
-from otel_analytics.request_columns import ERROR, KEYED, SAFE, STORABLE
+from otel_analytics.request_columns import KEYED, SAFE, STORABLE
 
 FIGURES = (
     "requests", "hits", "joined", "stored", "saved_queries", "saved_bytes", "compared", "stale", "foreign",

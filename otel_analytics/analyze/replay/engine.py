@@ -1,6 +1,6 @@
 """The replay of requests through a cache of unlimited size, at all times to live at once."""
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -10,15 +10,12 @@ from otel_analytics.analyze.replay.model import CacheModel
 from otel_analytics.analyze.replay.results import Evidence, GroupReplay, Outcome
 from otel_analytics.analyze.replay.rows import Copies, Rows
 from otel_analytics.analyze.replay.sight import COUNTED, look
-from otel_analytics.analyze.replay.tallies import BusiestHour, FirstAndLast, Sums
-from otel_analytics.request_columns import ERROR, Bools, Int64s, RequestColumns
+from otel_analytics.analyze.replay.tallies import BusiestHour, FirstAndLast, Sums, Truths
+from otel_analytics.request_columns import ERROR, Bools, Int32s, Int64s, RequestColumns
 
 _FOREVER: Final = 2**62
-_SAVED: Final = (
-    "hits", "joined", "stored", "saved_us", "saved_queries", "saved_bytes", "compared", "stale", "foreign",
-    "foreign_stale", "masked_errors",
-)  # fmt: skip
 _SECOND_US: Final = 1_000_000
+_OF_HITS: Final = ("compared", "stale", "foreign", "foreign_stale", "masked_errors", "joined")
 
 
 class Replay:
@@ -36,9 +33,8 @@ class Replay:
         """
         self._model = model
         self._seen, self._moments = Sums(COUNTED), FirstAndLast()
-        self._saved = [Sums(_SAVED) for _ in model.ttls]
         self._busiest = BusiestHour(len(model.ttls))
-        self._memory = [PeakMemory(ttl_us) for ttl_us in model.ttls_us]
+        self._by_ttl = [_AtOneTtl(number, ttl_us, model) for number, ttl_us in enumerate(model.ttls_us)]
         self._copies = Copies.none()
         self._until_us = -_FOREVER
 
@@ -66,68 +62,155 @@ class Replay:
             return
         self._seen.add(chunk.group, sight.counts)
         self._moments.add(chunk.start_us, chunk.group)
-        found = windows.fills(
-            rows.rank,
-            rows.place,
-            rows.end,
-            rows.storable,
-            span=rows.span,
-            single_flight=self._model.single_flight,
-        )
-        sources = rows.requests.take(found.at)
-        overhead = self._model.entry_overhead_bytes
-        entries = Entries.of(sources.group, rows.end[found.at], sources.size_bytes, overhead)
-        hits = np.zeros((len(self._memory), len(chunk)), np.bool_)
-        now_us = int(chunk.start_us[-1])
-        alive = []
-        for number, ttl_us in enumerate(self._model.ttls_us):
-            firsts = windows.first_fills(found, ttl_us, *rows.certain_and_possible(found, number))
-            got, served, waits_us = self._hits(rows, found, firsts, ttl_us)
-            hits[number, rows.chunk_row[got]] = True
-            self._save(number, rows.requests, got, served, waits_us)
-            alive.append(self._settle(number, rows, found, firsts, entries=entries, now_us=now_us))
+        view = _View.of(rows, self._model, since_us=self._until_us, now_us=int(chunk.start_us[-1]))
+        hits = np.zeros((len(self._by_ttl), len(chunk)), np.bool_)
+        alive = [each.replay(view, hit) for each, hit in zip(self._by_ttl, hits, strict=True)]
         self._busiest.add(chunk.start_us, chunk.group, hits)
-        self._copies = rows.copies(found, alive)
-        self._until_us = now_us
+        self._copies = rows.copies(view.found, alive)
+        self._until_us = view.now_us
 
     def result(self) -> list[GroupReplay]:
         """What came of it, by number of the group; groups without a request are left out.
 
         Nothing can be fed afterwards.
         """
+        self._finish()
+        groups = self._moments.groups()
+        count = max(groups, default=-1) + 1
+        seen = self._seen.totals(count)
+        seconds = [each / _SECOND_US for each in seen.pop("duration_us")]
+        busiest, *busiest_hits = self._busiest.totals(count)
+        outcomes = [
+            each.outcomes(seen["requests"], busiest, hits)
+            for each, hits in zip(self._by_ttl, busiest_hits, strict=True)
+        ]
+        return [
+            GroupReplay(
+                group,
+                Evidence(
+                    seconds=seconds[group],
+                    span_us=self._moments.of(group),
+                    **{name: values[group] for name, values in seen.items()},
+                ),
+                tuple(at_one[group] for at_one in outcomes),
+            )
+            for group in groups
+        ]
+
+    def _finish(self) -> None:
+        """Let all that is under way be stored."""
         copies, ready_us = self._copies.requests, self._copies.ready_us()
         entries = Entries.of(copies.group, ready_us, copies.size_bytes, self._model.entry_overhead_bytes)
-        for number, memory in enumerate(self._memory):
-            due = self._copies.at(number)
-            memory.add(entries, due)
-            self._saved[number].add(copies.group[due & (ready_us > self._until_us)], {"stored": None})
-        return [self._of(group) for group in self._moments.groups()]
+        for number, each in enumerate(self._by_ttl):
+            here = self._copies.at(number)
+            each.store(entries, here, copies.group[here & (ready_us > self._until_us)])
+        self._copies = Copies.none()
 
-    def _of(self, group: int) -> GroupReplay:
-        seen = self._seen.of(group)
-        evidence = Evidence(
-            seconds=seen.pop("duration_us") / _SECOND_US, span_us=self._moments.of(group), **seen
+
+class _View(NamedTuple):
+    """A chunk, prepared for all times to live.
+
+    Attributes:
+        rows: Sorted by key.
+        found: Of the rows, those whose answers may be stored. What follows is about these.
+        entries: The answers, as they would lie in memory.
+        ready_us: When the copy is there that the request leads to.
+        was_there: Whether it is a copy that was stored before.
+        now_us: Start of the last request.
+    """
+
+    rows: Rows
+    found: windows.Fills
+    entries: Entries
+    ready_us: Int64s
+    was_there: Bools
+    now_us: int
+
+    @classmethod
+    def of(cls, rows: Rows, model: CacheModel, *, since_us: int, now_us: int) -> "_View":
+        found = windows.fills(
+            rows.rank,
+            rows.place,
+            rows.end,
+            rows.storable,
+            span=rows.span,
+            single_flight=model.single_flight,
         )
-        busiest_requests, *busiest_hits = self._busiest.of(group)
-        outcomes = []
-        for number, ttl in enumerate(self._model.ttls):
-            saved = self._saved[number].of(group)
-            outcomes.append(
-                Outcome(
-                    ttl_seconds=ttl,
-                    requests=evidence.requests,
-                    saved_seconds=saved.pop("saved_us") / _SECOND_US,
-                    peak_bytes=self._memory[number].of(group),
-                    busiest_requests=busiest_requests,
-                    busiest_hits=busiest_hits[number],
-                    **saved,
-                )
-            )
-        return GroupReplay(group, evidence, tuple(outcomes))
+        at = found.at
+        end = rows.end[at]
+        entries = Entries.of(
+            rows.requests.group[at], end, rows.requests.size_bytes[at], model.entry_overhead_bytes
+        )
+        ready_us = found.ready - (found.key_end - rows.span) + rows.first_us
+        was_there = ~rows.is_new[at] & (end + rows.first_us <= since_us)
+        return cls(rows, found, entries, ready_us, was_there, now_us)
 
-    def _hits(
-        self, rows: Rows, found: windows.Fills, firsts: Int64s, ttl_us: int
-    ) -> tuple[Int64s, Int64s, Int64s]:
+
+class _AtOneTtl:
+    """The cache at one time to live: what it saved, and the memory it took."""
+
+    def __init__(self, number: int, ttl_us: int, model: CacheModel) -> None:
+        self._number = number
+        self._ttl_us = ttl_us
+        self._model = model
+        self._of_hits = Truths(_OF_HITS)
+        self._saved = Sums(("saved_us", "saved_queries", "saved_bytes"))
+        self._stored = Sums(("stored",))
+        self._memory = PeakMemory(ttl_us)
+
+    def replay(self, view: _View, is_hit: Bools) -> Int64s:
+        """Replay a chunk.
+
+        Args:
+            view: The chunk.
+            is_hit: To be set for the requests of the chunk, in the order of time, that are hits.
+
+        Returns:
+            The requests whose copies are alive after the chunk, as indexes into `view.found`.
+        """
+        rows, found = view.rows, view.found
+        firsts = windows.first_fills(found, self._ttl_us, *rows.certain_and_possible(found, self._number))
+        got, served, waits_us = self._hits(rows, found, firsts)
+        is_hit[rows.chunk_row[got]] = True
+        self._save(rows.requests, got, served, waits_us)
+        source, ready_us = found.source[firsts], view.ready_us[firsts]
+        is_there = ready_us <= view.now_us
+        here = np.zeros(len(found.at), np.bool_)
+        here[source[is_there]] = True
+        new = source[is_there & ~view.was_there[firsts]]
+        self.store(view.entries, here, rows.requests.group[found.at[new]])
+        last_of_key = np.diff(found.key_end[firsts], append=-1) != 0
+        alive: Int64s = firsts[last_of_key & (ready_us + self._ttl_us > view.now_us)]
+        return alive
+
+    def store(self, entries: Entries, here: Bools, new_groups: Int32s) -> None:
+        """Account for entries: all that are in the cache, and the groups of those that have newly come."""
+        self._memory.add(entries, here)
+        self._stored.add(new_groups, {"stored": None})
+
+    def outcomes(self, requests: list[int], busiest: list[int], busiest_hits: list[int]) -> list[Outcome]:
+        """Of every group."""
+        of_hits = self._of_hits.totals(len(requests))
+        saved = self._saved.totals(len(requests))
+        stored = self._stored.totals(len(requests))["stored"]
+        return [
+            Outcome(
+                ttl_seconds=self._model.ttls[self._number],
+                requests=requests[group],
+                hits=of_hits["all"][group],
+                stored=stored[group],
+                saved_seconds=saved["saved_us"][group] / _SECOND_US,
+                saved_queries=saved["saved_queries"][group],
+                saved_bytes=saved["saved_bytes"][group],
+                peak_bytes=self._memory.of(group),
+                busiest_requests=busiest[group],
+                busiest_hits=busiest_hits[group],
+                **{name: of_hits[name][group] for name in _OF_HITS},
+            )
+            for group in range(len(requests))
+        ]
+
+    def _hits(self, rows: Rows, found: windows.Fills, firsts: Int64s) -> tuple[Int64s, Int64s, Int64s]:
         """The rows that are hits, the rows whose answers they get, and what they wait for these."""
         if not len(firsts):
             nothing = np.zeros(0, np.int64)
@@ -137,7 +220,7 @@ class Replay:
         lengths = np.diff(at, append=len(rows.place))
         begin = int(at[0])
         place = rows.place[begin:]
-        is_hit: Bools = place < np.repeat(np.minimum(ready + ttl_us, found.key_end[firsts]), lengths)
+        is_hit: Bools = place < np.repeat(np.minimum(ready + self._ttl_us, found.key_end[firsts]), lengths)
         is_hit &= rows.is_new[begin:]
         if self._model.single_flight:
             is_hit[at - begin] = False
@@ -153,44 +236,23 @@ class Replay:
             got, served, which = got[later], served[later], which[later]
         return got, served, np.maximum(ready[which] - rows.place[got], 0)
 
-    def _save(
-        self, number: int, requests: RequestColumns, got: Int64s, served: Int64s, waits_us: Int64s
-    ) -> None:
+    def _save(self, requests: RequestColumns, got: Int64s, served: Int64s, waits_us: Int64s) -> None:
         """Add up what the hits save."""
         body, copy_body = requests.body[got], requests.body[served]
         user, copy_user = requests.user[got], requests.user[served]
         compared = (body != 0) & (copy_body != 0)
         stale = compared & (body != copy_body)
         foreign = compared & (user != 0) & (copy_user != 0) & (user != copy_user)
+        masked = (requests.flags[got] & ERROR) != 0
+        truths = np.zeros(len(got), np.uint8)
+        for bit, each in enumerate((compared, stale, foreign, foreign & stale, masked, waits_us > 0)):
+            truths |= each.astype(np.uint8) << np.uint8(bit)
+        group = requests.group[got]
+        self._of_hits.add(group, truths)
         saved_us = requests.duration_us[got] - self._model.latency_us - waits_us
         values = {
-            "hits": None,
-            "joined": waits_us > 0,
             "saved_us": np.maximum(saved_us, 0),
             "saved_queries": np.maximum(requests.queries[got], 0),
             "saved_bytes": np.maximum(requests.size_bytes[got], 0),
-            "compared": compared,
-            "stale": stale,
-            "foreign": foreign,
-            "foreign_stale": foreign & stale,
-            "masked_errors": (requests.flags[got] & ERROR) != 0,
         }
-        self._saved[number].add(requests.group[got], values)
-
-    def _settle(
-        self, number: int, rows: Rows, found: windows.Fills, firsts: Int64s, *, entries: Entries, now_us: int
-    ) -> Int64s:
-        """Store the copies that are there by now, and name the first fills whose copies are alive."""
-        source = found.source[firsts]
-        ready_us = rows.end[found.at[source]] + rows.first_us
-        at = found.at[firsts]
-        is_there = ready_us <= now_us
-        was_there = ~rows.is_new[at] & (rows.end[at] + rows.first_us <= self._until_us)
-        stored = np.zeros(len(found.at), np.bool_)
-        stored[source[is_there]] = True
-        self._memory[number].add(entries, stored)
-        new = source[is_there & ~was_there]
-        self._saved[number].add(rows.requests.group[found.at[new]], {"stored": None})
-        last_of_key = np.diff(rows.rank[at], append=-1) != 0
-        alive: Int64s = firsts[last_of_key & (ready_us + self._model.ttls_us[number] > now_us)]
-        return alive
+        self._saved.add(group, values)

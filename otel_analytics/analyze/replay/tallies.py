@@ -4,14 +4,14 @@ All of them are whole numbers, so that the order of adding does not matter. A gr
 there is room for each from the moment it is first added to.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from otel_analytics.request_columns import Bools, Int32s, Int64s
+from otel_analytics.request_columns import Bools, Bytes, Int32s, Int64s
 
 HOUR_US: Final = 3_600_000_000
 
@@ -40,9 +40,39 @@ class Sums:
             self._sums[name] = grown(self._sums[name], groups)
             self._sums[name][:groups] += _sum(group, value, groups)
 
-    def of(self, group: int) -> dict[str, int]:
-        """All sums of one group."""
-        return {name: int(sums[group]) if group < len(sums) else 0 for name, sums in self._sums.items()}
+    def totals(self, groups: int) -> dict[str, list[int]]:
+        """All sums of so many groups."""
+        return {name: grown(sums, groups).tolist() for name, sums in self._sums.items()}
+
+
+class Truths:
+    """Of how many requests of each group something is true, for several things at once.
+
+    What is true of a request is a number, in which each thing has a bit.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        """No request yet.
+
+        Args:
+            names: Of the things, lowest bit first; 8 at most.
+        """
+        self._names = names
+        self._counts = np.zeros((2 ** len(names), 0), np.int64)
+
+    def add(self, group: Int32s, truths: Bytes) -> None:
+        """Add requests."""
+        groups, kinds = int(group.max(initial=-1)) + 1, len(self._counts)
+        found = np.bincount(group * np.int64(kinds) + truths, minlength=groups * kinds)
+        self._counts = grown(self._counts, groups)
+        self._counts[:, :groups] += found.reshape(groups, kinds).T
+
+    def totals(self, groups: int) -> dict[str, list[int]]:
+        """For each thing, of how many requests of each of so many groups it is true; `all` counts all."""
+        counts = grown(self._counts, groups)
+        kinds = np.arange(len(counts))
+        found = {name: counts[kinds >> bit & 1 == 1].sum(axis=0) for bit, name in enumerate(self._names)}
+        return {"all": counts.sum(axis=0).tolist(), **{name: each.tolist() for name, each in found.items()}}
 
 
 class BusiestHour:
@@ -82,10 +112,13 @@ class BusiestHour:
             for row, values in enumerate([None, *hits[:, first:end]]):
                 self._open[row, :groups] += _sum(part, values, groups)
 
-    def of(self, group: int) -> list[int]:
-        """Requests in the busiest hour of one group, then hits at each time to live; of equals the first."""
+    def totals(self, groups: int) -> list[list[int]]:
+        """Of so many groups: requests in the busiest hour, then hits in it at each time to live.
+
+        Of equally busy hours the first counts.
+        """
         self._close()
-        found: list[int] = self._best[:, group].tolist()
+        found: list[list[int]] = grown(self._best, groups).tolist()
         return found
 
     def _close(self) -> None:

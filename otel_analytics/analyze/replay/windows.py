@@ -13,6 +13,8 @@ from otel_analytics.request_columns import Bools, Int64s
 
 MOST_PLACES: Final = 2**62
 """Where places would overflow, there are too many requests at once."""
+_STEPS: Final = 16
+"""Jumps that are made one after the other before longer chains are followed in another way."""
 
 
 class Fills(NamedTuple):
@@ -73,34 +75,41 @@ def first_fills(found: Fills, ttl: int, certain: Bools, possible: Bools) -> Int6
         certain: Those known to be such, in each key the first.
         possible: Those that may be.
     """
-    count = len(found.at)
     expiry = np.minimum(found.ready + ttl, found.key_end)
     # What begins when everything before it has expired is one for sure, and chains break there.
     latest = np.maximum.accumulate(expiry)
     is_first = certain.copy()
     is_first[1:] |= possible[1:] & (latest[:-1] <= found.place[1:])
-    open_ones = np.flatnonzero(possible & ~is_first)
-    if not len(open_ones):
-        return np.flatnonzero(is_first)
-    # Chains go through those that are left, until they meet one that is known, or the end of the key.
-    number = np.full(count + 1, len(open_ones))
-    number[open_ones] = np.arange(len(open_ones))
-    known = np.flatnonzero(is_first)
-    entered = number[_jumps(found, expiry, known)]
-    jump = np.append(number[_jumps(found, expiry, open_ones)], len(open_ones))
-    reached = np.zeros(len(open_ones) + 1, dtype=np.bool_)
-    reached[entered] = True
-    reached[-1] = False
-    # After n rounds, everything within 2^n jumps of the entries is reached.
-    frontier = np.flatnonzero(reached)
-    while len(frontier):
-        landed = jump[frontier]
-        reached[landed] = True
-        reached[-1] = False
+    # One more, to jump to where a key ends.
+    is_first = np.append(is_first, np.True_)
+    origins = np.flatnonzero(is_first[:-1] & ~is_first[1:])
+    for _ in range(_STEPS):
+        if not len(origins):
+            break
+        landed = _jumps(found, expiry, origins)
+        origins = landed[~is_first[landed]]
+        is_first[origins] = True
+    else:
+        _follow(found, expiry, origins, is_first)
+    return np.flatnonzero(is_first[:-1])
+
+
+def _follow(found: Fills, expiry: Int64s, origins: Int64s, is_first: Bools) -> None:
+    """Mark all that long chains lead to; in so many rounds as the logarithm of the longest has."""
+    in_chain = np.isin(found.key_end, found.key_end[origins])
+    open_ones = np.flatnonzero(in_chain & ~is_first[:-1])
+    nowhere = len(open_ones)
+    number = np.full(len(is_first), nowhere)
+    number[open_ones] = np.arange(nowhere)
+    reached = np.zeros(nowhere + 1, np.bool_)
+    reached[number[_jumps(found, expiry, origins)]] = True
+    jump = np.append(number[_jumps(found, expiry, open_ones)], nowhere)
+    # After n rounds, a jump goes over 2^n of the first, and everything within as many is reached.
+    while jump.min() < nowhere:
+        reached[jump[np.flatnonzero(reached)]] = True
         jump = jump[jump]
-        frontier = np.flatnonzero(reached) if jump.min() < len(open_ones) else frontier[:0]
-    is_first[open_ones] = reached[:-1]
-    return np.flatnonzero(is_first)
+    reached[jump[np.flatnonzero(reached)]] = True
+    is_first[open_ones[reached[:-1]]] = True
 
 
 def _jumps(found: Fills, expiry: Int64s, origins: Int64s) -> Int64s:
