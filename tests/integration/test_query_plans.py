@@ -156,3 +156,45 @@ def test_a_ranking_reads_its_days_and_by_index(seeded, subtests):
         raw = scans(explain(seeded, load("rankings")["request_forms"], sample), "route_analytics_y")
         assert len(raw) == 8
         assert all(kinds <= INDEXED for kinds in raw.values())
+
+
+def test_the_other_questions_read_their_days_and_by_index(seeded, subtests):
+    week = {"since": NOW - 7 * DAY, "until": NOW}
+    slots = {**week, "slot_seconds": 86_400}
+    one = {**slots, "route": "/route/7"}
+    hours_of_day = {"routes": ["/route/7"] * 3, "hours_of_day": [9, 10, 11], **week}
+    errors = {"routes": ["/route/7"], "methods": ["GET"], "hours": 12, "sample": 100, **week}
+    asked = {
+        "routes": week,
+        "hours_of_day": {**week, "route": None},
+        "hour_of_day_histograms": hours_of_day,
+        "hour_totals": {**week, "route": None},
+        "route_patterns": one,
+        "pattern_course": one,
+        "route_course": slots,
+        "slots": one,
+        "slot_histograms": one,
+        "routes_with_errors": week,
+        "error_types": errors,
+        "route_totals": week,
+        "route_histograms": week,
+    }
+    for name, parameters in asked.items():
+        with subtests.test("of a hundred days, the ones asked for", name=name):
+            plan = explain(seeded, load("questions")[name], parameters)
+            assert scans(plan, "route_analytics_hourly")["route_analytics_hourly"] <= INDEXED
+            assert "timestamp" in " ".join(node.get("Index Cond", "") for node in plan)
+
+    for name, more in (("user_shares", {"places": [1, 2, 5]}), ("top_users", {"limit": 20})):
+        for route in (None, "/route/7"):
+            with subtests.test("of thirty partitions, those of the days", name=name, route=route):
+                span = {"since": NOON, "until": NOON + 11 * HOUR, "route": route, **more}
+                plan = explain(seeded, load("questions")[name], span)
+                assert scans(plan, "route_analytics_y").keys() == {ONE_DAY}
+
+    with subtests.test("kinds of errors are looked up by route and time"):
+        days = {"since": NOW - 8 * DAY, "until": NOW - DAY}
+        plan = explain(seeded, load("questions")["error_types"], {**errors, **days})
+        raw = scans(plan, "route_analytics_y")
+        assert len(raw) == 8
+        assert all(kinds <= INDEXED for kinds in raw.values())
