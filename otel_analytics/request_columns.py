@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,20 @@ FROM_CACHE: Final = 16
 
 UNKNOWN: Final = -1
 """In `size_bytes` and `queries`; in `user` and `body` it is 0."""
+
+
+class GroupName(NamedTuple):
+    """What the number of a group stands for.
+
+    Attributes:
+        route: The template.
+        method: A known HTTP method or `_OTHER`.
+        pattern: The normalised parameters, as the JSON text that PostgreSQL makes of them.
+    """
+
+    route: str
+    method: str
+    pattern: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,10 @@ class Settings:
         min_latency: Average p95 in milliseconds below which the absolute ranking leaves a pattern out.
         cache_score_threshold: Score above which a caching layer is told to cache.
         pages_to_cache_per_route: How many first pages of a paginated route `plan` recommends.
+        cache_latency_ms: What an answer from the cache takes, in milliseconds; a replay saves so much less.
+        staleness_limit: Share of the hits, from 0 to 1, whose body may have changed since it was cached, for a
+            time to live to be recommended.
+        min_evidence_requests: Requests of a pattern below which a replay says that they are few.
     """
 
     redis_url: str = field(default="redis://localhost:6379/0", repr=False)
@@ -114,6 +118,9 @@ class Settings:
     min_latency: float = field(default=100.0, metadata={"min": 0})
     cache_score_threshold: float = 50.0
     pages_to_cache_per_route: int = field(default=1, metadata=_positive(max=1_000))
+    cache_latency_ms: float = field(default=1.0, metadata={"min": 0, "max": 60_000})
+    staleness_limit: float = field(default=0.01, metadata={"min": 0, "max": 1})
+    min_evidence_requests: int = field(default=100, metadata=_positive())
 
     def __post_init__(self) -> None:
         for each in dataclasses.fields(self):

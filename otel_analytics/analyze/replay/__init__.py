@@ -10,15 +10,34 @@ The interface, which is stable:
         outcome = best(found.outcomes, staleness_limit=0.01)
 
 A *group* is a route, method and parameter pattern, as a number; who makes the columns knows what it stands
-for. `Evidence` says what was seen of it, `Outcome` what the cache would have done at one time to live.
-`otel_analytics.simulation` does all of this from the raw table and names the groups. The rules are in
-docs/replay.md.
+for. `Evidence` says what was seen of it, `Outcome` what the cache would have done at one time to live,
+`caveats()` what to bear in mind with that. `BoundedReplay` is the same for one cache of limited memory that
+all groups share. `otel_analytics.simulation.simulate()` does all of this from the raw table and names the
+groups. The rules are in docs/replay.md.
 
 Pure: numpy and nothing else, no input or output.
 """
 
+from otel_analytics.analyze.replay.bounded import POLICIES, BoundedOutcome, BoundedReplay, Policy
+from otel_analytics.analyze.replay.caveats import MEANINGS, Caveat, History, caveats
 from otel_analytics.analyze.replay.engine import Replay
 from otel_analytics.analyze.replay.model import LADDER, CacheModel
 from otel_analytics.analyze.replay.results import Evidence, GroupReplay, Outcome, best
 
-__all__ = ["LADDER", "CacheModel", "Evidence", "GroupReplay", "Outcome", "Replay", "best"]
+__all__ = [
+    "LADDER",
+    "MEANINGS",
+    "POLICIES",
+    "BoundedOutcome",
+    "BoundedReplay",
+    "CacheModel",
+    "Caveat",
+    "Evidence",
+    "GroupReplay",
+    "History",
+    "Outcome",
+    "Policy",
+    "Replay",
+    "best",
+    "caveats",
+]

@@ -1,0 +1,124 @@
+"""The replay of the raw table: named patterns, and what a cache would have done for them."""
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from otel_analytics.analyze.replay import (
+    POLICIES,
+    BoundedOutcome,
+    BoundedReplay,
+    CacheModel,
+    Evidence,
+    History,
+    Outcome,
+    Replay,
+)
+from otel_analytics.request_columns import GroupName
+from otel_analytics.settings import Settings
+from otel_analytics.store import ledger
+from otel_analytics.store.connection import Connection, snapshot
+from otel_analytics.store.replay import RequestStream
+
+
+class PatternReplay(NamedTuple):
+    """A route, method and parameter pattern, and what a cache would have done for it.
+
+    Attributes:
+        name: Route, method and normalised parameters.
+        evidence: What was seen of it.
+        outcomes: An unlimited cache at each time to live, shortest first.
+        bounded: The shared cache of limited memory, for each time to live and policy; empty where no limit
+            was given.
+    """
+
+    name: GroupName
+    evidence: Evidence
+    outcomes: tuple[Outcome, ...]
+    bounded: tuple[BoundedOutcome, ...]
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """What a replay found, and what it rests on.
+
+    Attributes:
+        patterns: In no order.
+        history: How much was replayed.
+        since: The first moment that was asked for.
+        until: The last.
+        folded_requests: Requests of patterns that were too many to be kept apart; replayed, not shown.
+    """
+
+    patterns: list[PatternReplay]
+    history: History
+    since: dt.datetime
+    until: dt.datetime
+    folded_requests: int
+
+
+def simulate(
+    connection: Connection,
+    settings: Settings,
+    model: CacheModel,
+    *,
+    now: dt.datetime,
+    route: str | None = None,
+    memory_bytes: int | None = None,
+) -> Simulation:
+    """Replay the raw requests of the last days.
+
+    Args:
+        connection: Where the tables are; not inside a transaction.
+        settings: For `days`.
+        model: The cache.
+        now: The present.
+        route: Only this one; None for all.
+        memory_bytes: Also replay a cache of so much memory that all routes share, at each time to live with
+            each policy. That goes request by request, some 2 seconds a million each time.
+
+    Raises:
+        NotMigrated: The tables are missing.
+        StoreUnavailable: PostgreSQL does not answer.
+    """
+    since = now - dt.timedelta(days=settings.days)
+    replay = Replay(model)
+    bounded = [
+        BoundedReplay(model, ttl=ttl, memory_bytes=memory_bytes, policy=policy)
+        for ttl in model.ttls
+        for policy in POLICIES
+        if memory_bytes is not None
+    ]
+    with snapshot(connection):
+        # A shared cache is filled by all routes, whichever is asked about.
+        stream = RequestStream(connection, since, now, route=None if bounded else route)
+        for chunk in stream.chunks():
+            replay.feed(chunk)
+            for each in bounded:
+                each.feed(chunk)
+        names = stream.names()
+        accepted = sum(row.accepted for row in ledger.rows(connection))
+        dropped = sum(ledger.drops(connection).values())
+    found = replay.result()
+    first_us = min((each.evidence.span_us[0] for each in found), default=None)
+    return Simulation(
+        patterns=[
+            PatternReplay(
+                names[each.group],
+                each.evidence,
+                each.outcomes,
+                tuple(cache.of(each.group) for cache in bounded),
+            )
+            for each in found
+            if each.group < len(names) and route in (None, names[each.group].route)
+        ],
+        history=History(
+            asked_seconds=(now - since).total_seconds(),
+            seconds=0.0 if first_us is None else now.timestamp() - first_us / 1e6,
+            requests=sum(each.evidence.requests for each in found),
+            coverage=accepted / (accepted + dropped) if accepted + dropped else None,
+        ),
+        since=since,
+        until=now,
+        folded_requests=sum(each.evidence.requests for each in found if each.group >= len(names)),
+    )
