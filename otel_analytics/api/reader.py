@@ -56,6 +56,7 @@ class Reader:
         self._dsn = dsn
         self._statement_seconds = statement_seconds
         self._limiter: anyio.CapacityLimiter | None = None  # belongs to an event loop, so it is made in one
+        self._asked = 0
 
     async def answer(self, ask: Ask) -> Response:
         """Ask, and make a response of what is found.
@@ -68,10 +69,11 @@ class Reader:
         """
         if self._limiter is None:
             self._limiter = anyio.CapacityLimiter(CONCURRENT)
-        if self._limiter.statistics().tasks_waiting >= WAITING:
+        if self._asked >= CONCURRENT + WAITING:
             raise HTTPException(
                 503, "too many questions at once; try again later", {"Retry-After": str(_RETRY_SECONDS)}
             )
+        self._asked += 1
         try:
             found = await anyio.to_thread.run_sync(self._ask, ask, limiter=self._limiter)
         except (NotMigrated, SchemaTooNew) as error:
@@ -85,6 +87,8 @@ class Reader:
             raise HTTPException(
                 503, "the analytics database does not answer; the application's log says more"
             ) from error
+        finally:
+            self._asked -= 1
         headers = {
             "Cache-Control": "no-store",
             "X-Total-Count": str(found.total),
