@@ -10,7 +10,7 @@ from otel_analytics.analyze.histogram import GROWTH, percentile_ms
 from otel_analytics.record import Event
 
 SLOTS: Final = 60
-"""Into which the window is cut."""
+"""Into which the window is cut; the last has just begun, so the window is shorter by up to one of them."""
 MAX_ROUTES: Final = 500
 """Kept apart in a slot; the requests of further ones are summed under `OTHER_ROUTES`."""
 OTHER_ROUTES: Final = ("(other routes)", "-")

@@ -163,7 +163,8 @@ def _shrink(columns: Sequence[Column], available: int | None, gap: int) -> None:
     else:
         others = sum(column.width for column in columns if column is not route and column is not params)
         room = available - others - gap * (len(columns) - 1)
-        params_cells = min(params.width, max(_LEAST_PARAMS, room // 3, room - route.width))
+        least_params = max(_LEAST_PARAMS, cell_len(params.header))
+        params_cells = min(params.width, max(least_params, room // 3, room - route.width))
         route_cells = max(_LEAST_ROUTE, room - params_cells)
     route.cells = [shorten_middle(cell, route_cells) for cell in route.cells]
     params.cells = [shorten_end(cell, params_cells) for cell in params.cells]
