@@ -69,6 +69,8 @@ class EventBuilder:
         rules = self._privacy.params
         params, pattern = rules.read(query)
         context = None if span is None else span.get_span_context()
+        if context is not None and not context.is_valid:
+            context = None  # of a trace that leads nowhere, see `own_provider`
         client = self._client(request) if self._privacy.client_fields else {}
         return Event(
             event_id=request.event_id,

@@ -9,13 +9,13 @@ from collections.abc import Callable, MutableMapping
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import trace
-from opentelemetry.sdk.trace import Span, TracerProvider
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
+from opentelemetry.sdk.trace import Span
 
 from otel_analytics.capture.body_hash import BodyHash, key_of
 from otel_analytics.capture.event import EventBuilder, UserOf
 from otel_analytics.capture.metrics_route import MetricsRoute
 from otel_analytics.capture.observed import EventIds, ObservedRequest, current_request
+from otel_analytics.capture.own_provider import make_provider
 from otel_analytics.capture.sources import SpanSource
 from otel_analytics.capture.tracing import (
     DatabaseInstrumentation,
@@ -222,7 +222,7 @@ class Runtime:
         provider = trace.get_tracer_provider()
         if isinstance(provider, trace.ProxyTracerProvider):
             # Nobody else wants spans, so none is recorded but those that an event is made of.
-            trace.set_tracer_provider(TracerProvider(sampler=ParentBased(ALWAYS_OFF), shutdown_on_exit=False))
+            trace.set_tracer_provider(make_provider())
             if source.provider is None:
                 source.switch_off_operation_spans()
         providers = (trace.get_tracer_provider(), source.provider)
