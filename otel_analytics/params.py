@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 from typing import Final
-from urllib.parse import unquote_plus
+from urllib.parse import quote, unquote, unquote_plus
 
 from otel_analytics.record import (
     MAX_PARAM_LENGTH,
@@ -29,6 +29,10 @@ _SECRET_WORDS: Final = frozenset(
 _SECRET_PARTS: Final = ("apikey", "credential", "passphrase", "passwd", "password", "secret", "signature")
 _SECRET_ENDINGS: Final = ("token", "auth")
 _WORDS: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+_WITHIN: Final = re.compile(r"([?&;#])([^=?&;#\s]+)=([^&;#\s]+)")
+"""A parameter of an address that is itself a value."""
+_USER_INFO: Final = re.compile(r"(?<=://)[^/?#@\s]+(?=@)")
+"""RFC 3986, section 3.2.1."""
 _NOT_A_LETTER: Final = re.compile(r"[^a-z]")
 
 
@@ -78,7 +82,7 @@ class ParamRules:
                 continue
             raw_name, _, raw_value = piece.partition("=")
             name = _decode(raw_name)
-            value = REDACTED if self.is_secret(name) else _decode(raw_value)
+            value = REDACTED if self.is_secret(name) else self._hide_within(_decode(raw_value))
             left -= len(name) + len(value)
             if left < 0:
                 break
@@ -94,6 +98,8 @@ class ParamRules:
 
     def redact(self, path: str, query: str) -> str:
         """Path and query as sent, with the values of secrets hidden; `MAX_ROUTE_FULL_LENGTH` at most."""
+        if "@" in path:
+            path = _USER_INFO.sub(REDACTED, path)
         if not query:
             return clean_text(path, MAX_ROUTE_FULL_LENGTH)
         # A value is hidden before the text is cut, and there is no need to look at what is cut off anyway.
@@ -102,8 +108,28 @@ class ParamRules:
         return clean_text(f"{path}?{shown}", MAX_ROUTE_FULL_LENGTH)
 
     def _hide(self, piece: str) -> str:
-        name, equals, _ = piece.partition("=")
-        return f"{name}={REDACTED}" if equals and self.is_secret(_decode(name)) else piece
+        name, equals, value = piece.partition("=")
+        if not equals:
+            return piece
+        if self.is_secret(_decode(name)):
+            return f"{name}={REDACTED}"
+        plain = unquote_plus(value, errors="replace")
+        hidden = self._hide_within(plain)
+        return piece if hidden == plain else f"{name}={quote(hidden, safe='')}"
+
+    def _hide_within(self, value: str) -> str:
+        """The value without the secrets of an address that it holds, such as one signed for download."""
+        if "=" not in value and "@" not in value and "%" not in value:
+            return value
+        hidden = _WITHIN.sub(
+            lambda found: f"{found[1]}{found[2]}={REDACTED}" if self.is_secret(found[2]) else found[0],
+            _USER_INFO.sub(REDACTED, value),
+        )
+        if hidden == value and "%" in value:
+            # Encoded once more, as it has to be where the address was passed on.
+            plain = unquote(value, errors="replace")
+            return value if plain == value or self._hide_within(plain) == plain else self._hide_within(plain)
+        return hidden
 
 
 def looks_secret(name: str) -> bool:

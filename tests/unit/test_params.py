@@ -166,3 +166,38 @@ def test_names_of_secrets(name):
 )  # fmt: skip
 def test_names_of_no_secret(name):
     assert not looks_secret(name)
+
+
+@pytest.mark.parametrize(
+    ("value", "hidden"),
+    [
+        (
+            "https://b.example/a.tif?X-Amz-Signature=Zq9&v=1",
+            "https://b.example/a.tif?X-Amz-Signature=REDACTED&v=1",
+        ),
+        ("https://bob:Zq9@b.example/a?v=1", "https://REDACTED@b.example/a?v=1"),
+        ("/back?next=1&access_token=Zq9#top", "/back?next=1&access_token=REDACTED#top"),
+        ("https://b.example/a?v=1&w=2", "https://b.example/a?v=1&w=2"),
+        ("bob@b.example", "bob@b.example"),
+        ("a=b", "a=b"),
+        ("100%", "100%"),
+    ],
+)
+@pytest.mark.parametrize("times", [1, 2])
+def test_secrets_of_an_address_within_a_value_are_hidden(value, hidden, times):
+    encoded = value
+    for _ in range(times):
+        encoded = quote(encoded, safe="")
+    params, pattern = RULES.read(f"url={encoded}&q=1")
+    assert params == pattern
+    assert params["url"] == (hidden if times == 1 or hidden != value else quote(value, safe=""))
+    full = RULES.redact("/", f"url={encoded}&q=1")
+    assert "Zq9" not in full
+    assert full.endswith("&q=1")
+    if hidden == value:
+        assert full == f"/?url={encoded}&q=1"
+
+
+def test_a_password_in_a_path_is_hidden():
+    assert RULES.redact("/proxy/https://bob:Zq9@b.example/a", "") == "/proxy/https://REDACTED@b.example/a"
+    assert RULES.redact("/@bob/a", "") == "/@bob/a"
