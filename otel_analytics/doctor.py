@@ -81,7 +81,9 @@ def _partitions(connection: Connection, today: dt.date, settings: Settings) -> I
 
 def _metrics_directory(name: str) -> Iterator[Finding]:
     if not name:
-        yield Finding("metrics", "ok", f"{METRICS_VARIABLE} is not set here; only several processes need it")
+        yield Finding(
+            "metrics", "ok", f"{METRICS_VARIABLE} is not set, and need not be under uvicorn and gunicorn"
+        )
         return
     directory = Path(name)
     while not directory.exists():  # the application makes it when it starts

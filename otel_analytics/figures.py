@@ -20,6 +20,7 @@ class PatternFigures(NamedTuple):
         active_hours: Hours with traffic; 1 or more.
         total_requests: In all those hours.
         successful_requests: Answered 2xx.
+        failed_requests: Answered 4xx or 5xx.
         avg_hourly_requests: Requests in an hour.
         avg_unique_users: Different users in an hour.
         avg_p95_ms: The 95th percentile of an hour.
@@ -32,6 +33,7 @@ class PatternFigures(NamedTuple):
     active_hours: int
     total_requests: int
     successful_requests: int
+    failed_requests: int
     avg_hourly_requests: float
     avg_unique_users: float
     avg_p95_ms: float

@@ -8,7 +8,7 @@ from typing import Final, Generic, TypeVar
 
 from otel_analytics.analyze import absolute, relative
 from otel_analytics.analyze.basis import Basis
-from otel_analytics.analyze.candidates import Candidates, candidates, is_cacheable
+from otel_analytics.analyze.candidates import Candidates, candidates, is_cacheable, mostly_fails
 from otel_analytics.analyze.pages import first_pages
 from otel_analytics.figures import Histogram, PatternFigures, RequestForm
 from otel_analytics.present import remarks
@@ -92,6 +92,8 @@ def rank_relative(
 def plan(connection: Connection, settings: Settings, *, now: dt.datetime) -> Ranking[PlanRow]:
     """What a caching layer is told to cache: everything above `cache_score_threshold` whose method is safe.
 
+    What mostly fails is left out.
+
     Args:
         connection: Where the tables are; not inside a transaction.
         settings: For `days`, the thresholds, `cache_score_threshold` and `pages_to_cache_per_route`.
@@ -104,7 +106,9 @@ def plan(connection: Connection, settings: Settings, *, now: dt.datetime) -> Ran
     with rankings.reading(connection):
         read = _read(connection, settings, now)
         chosen = [
-            each for each in _scored(read, settings) if each.should_cache and is_cacheable(each.figures)
+            each
+            for each in _scored(read, settings)
+            if each.should_cache and is_cacheable(each.figures) and not mostly_fails(each.figures)
         ]
         routes = [each.figures.route for each in chosen]
         forms = rankings.request_forms(connection, read.since, read.until, routes, sample=SAMPLE)

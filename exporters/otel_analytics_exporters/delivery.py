@@ -183,7 +183,9 @@ class Delivery:
             self._changed.notify_all()
         if left:
             self._observer.dropped(SHUTDOWN, left)
-            _log.warning("%d events could not be delivered before the application ended", left)
+            _log.warning(
+                "otel-analytics: %d events could not be delivered before the application ended", left
+            )
         if thread is not None:
             thread.join(_LAST_MOMENT_SECONDS)
         return thread is None or not thread.is_alive()
@@ -207,7 +209,7 @@ class Delivery:
             thread.start()
         except RuntimeError as error:
             # No more threads to be had; the next event tries again.
-            self._complain("no thread to deliver events: %s", error)
+            self._complain("otel-analytics: no thread to deliver events: %s", error)
         else:
             self._thread = thread
 
@@ -247,18 +249,20 @@ class Delivery:
                 rejected = self._exporter.send(batch, report)
             except OtelAnalyticsError as error:
                 reason, waiting = str(error).rstrip("."), self._offered - self._settled
-                self._complain("%s; %d events wait and are tried again", reason, waiting)
+                self._complain("otel-analytics: %s; %d events wait and are tried again", reason, waiting)
             except Exception as error:  # noqa: BLE001 - a bug must neither end the thread nor hold up what comes behind
                 surprises += 1
                 if surprises == _ATTEMPTS_AT_A_BUG:
-                    self._complain("%d events cannot be delivered and are dropped", len(batch), bug=error)
+                    self._complain(
+                        "otel-analytics: %d events cannot be delivered and are dropped", len(batch), bug=error
+                    )
                     self._settle(batch, {EXPORT_FAILED: len(batch)} if batch else {}, {})
                     return
             else:
                 self._settle(batch, rejected, report)
                 if self._complained:
                     self._complained = False
-                    _log.info("events are being delivered again")
+                    _log.info("otel-analytics: events are being delivered again")
                 return
             failures += 1
             self._pause(failures)

@@ -54,7 +54,7 @@ class PostgresSpanExporter(EventSpanExporter):
                 ledger.add_drops(connection, hour, dropped)
         if inserted.rejected:
             _log.warning(
-                "%d events can never be stored, the first because: %s",
+                "otel-analytics: %d events can never be stored, the first because: %s",
                 len(inserted.rejected),
                 inserted.rejected[0].reason,
             )

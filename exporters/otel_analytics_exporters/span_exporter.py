@@ -124,7 +124,9 @@ class EventSpanExporter(SpanExporter):
             return
         self._complained = True
         expected = isinstance(error, OtelAnalyticsError)
-        _log.warning("events of spans were lost: %s", error, exc_info=None if expected else error)
+        _log.warning(
+            "otel-analytics: events of spans were lost: %s", error, exc_info=None if expected else error
+        )
 
 
 _exporters: "weakref.WeakSet[EventSpanExporter]" = weakref.WeakSet()

@@ -45,6 +45,11 @@ def name_order(figures: PatternFigures) -> tuple[str, str, str]:
     return figures.route, figures.method, figures.pattern
 
 
+def mostly_fails(figures: PatternFigures) -> bool:
+    """Whether more than half of the answers are errors, which a cache does not keep."""
+    return 2 * figures.failed_requests > figures.total_requests
+
+
 def is_cacheable(figures: PatternFigures) -> bool:
     """Whether answers may be kept, as far as the method tells."""
     return figures.method in SAFE_METHODS

@@ -63,7 +63,9 @@ def instrument(
     if settings is not None and overrides:
         raise UsageError("instrument() takes settings as a whole or one by one, not both")
     if hasattr(app, _RUNTIME):
-        _log.warning("the application is instrumented already; the second instrument() changes nothing")
+        _log.warning(
+            "otel-analytics: the application is instrumented already; the second instrument() changes nothing"
+        )
         return
     settings = settings or load(overrides)
     runtime = Runtime(app, settings, _exporter(settings), user_of=user_of, registry=registry)

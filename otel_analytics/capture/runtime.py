@@ -166,7 +166,10 @@ class Runtime:
             self._pipeline.capture_error()
         if not self._complained:
             self._complained = True
-            _log.error("a request could not be recorded; further errors are only counted", exc_info=error)
+            _log.error(
+                "otel-analytics: a request could not be recorded; further errors are only counted",
+                exc_info=error,
+            )
 
     def scrape(self, accept_header: str) -> tuple[bytes, str]:
         """The live metrics: the body and its content type."""
@@ -230,13 +233,15 @@ class Runtime:
         for tracer in source.tracers():
             attach_tracer(tracer, self._processor)
         if not any(observed):
-            _log.warning("no request is recorded, as tracing is switched off (is OTEL_SDK_DISABLED set?)")
+            _log.warning(
+                "otel-analytics: tracing is switched off (OTEL_SDK_DISABLED), so no request is recorded"
+            )
 
     def _guarded(self, action: Callable[[], None]) -> None:
         try:
             action()
         except OtelAnalyticsError as error:
-            _log.error("%s", error)
+            _log.error("otel-analytics: %s", error)
         except Exception as error:  # noqa: BLE001
             self.failed(error)
 

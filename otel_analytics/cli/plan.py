@@ -25,7 +25,8 @@ def plan(
 ) -> None:
     """Say what a caching layer should cache.
 
-    That is what rank scores above the setting cache_score_threshold (50), where the method is GET or HEAD.
+    That is what rank scores above the setting cache_score_threshold (50), where the method is GET or HEAD and
+    no more than half of the answers are errors.
     The pages to cache are the first ones, as many as the setting pages_to_cache_per_route says (1): each form
     in which 1 % or more of the pattern's requests asked for them, among the latest 5,000 raw requests of the
     route. A question mark stands where none of these was of the pattern.

@@ -56,8 +56,8 @@ def prepare(environ: MutableMapping[str, str]) -> None:
         return
     if _is_too_late():
         _log.warning(
-            "prometheus_client was imported without %s, so metrics are those of one process; if several"
-            " serve requests, set the variable to a directory before they start",
+            "otel-analytics: prometheus_client was imported without %s, so metrics are those of one process;"
+            " if several serve requests, set the variable to a directory before they start",
             VARIABLE,
         )
     elif named is not None:
@@ -138,7 +138,8 @@ def _prepare_own(environ: MutableMapping[str, str], run: str | None) -> None:
             (root / run).mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         _log.warning(
-            "metrics are those of one process, as %s cannot be used: %s; if several serve requests, set %s",
+            "otel-analytics: metrics are those of one process, as %s cannot be used: %s; if several serve"
+            " requests, set %s",
             root,
             error.strerror,
             VARIABLE,

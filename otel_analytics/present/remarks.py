@@ -8,10 +8,14 @@ from otel_analytics.analyze.basis import Basis
 from otel_analytics.figures import PatternFigures
 from otel_analytics.present.text import harmless
 
+_HOUR = dt.timedelta(hours=1)
+
 
 def basis_line(basis: Basis) -> str:
     """What a ranking rests on."""
-    span = f", {_moment(basis.first)} to {_moment(basis.last)} UTC" if basis.first and basis.last else ""
+    span = (
+        f", {_moment(basis.first)} to {_moment(basis.last + _HOUR)} UTC" if basis.first and basis.last else ""
+    )
     requests = f"{basis.requests:,} requests in {_hours(basis.hours)}"
     return f"Based on {requests}{span}{_left_out(basis)}; {_coverage(basis)}."
 
@@ -60,7 +64,8 @@ def none_to_cache(candidates: Sequence[PatternFigures], *, threshold: float) -> 
     """Why there is no plan although something is ranked."""
     return (
         f"Nothing to cache: none of {len(candidates):,} patterns reaches both thresholds, scores more than"
-        f" {threshold:g} (setting cache_score_threshold) and is GET or HEAD; see: otel-analytics rank"
+        f" {threshold:g} (setting cache_score_threshold), is GET or HEAD and does not mostly fail;"
+        " see: otel-analytics rank"
     )
 
 

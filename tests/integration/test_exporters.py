@@ -129,7 +129,7 @@ def test_a_full_stream_holds_events_back_and_loses_none(redis_url, caplog):
             time.sleep(0.02)
     assert seen == given
     assert delivery.close(5)
-    assert caplog.records[0].getMessage().startswith(f"the stream {STREAM} holds 2 entries")
+    assert caplog.records[0].getMessage().startswith(f"otel-analytics: the stream {STREAM} holds 2 entries")
     assert len(caplog.records) == 2
 
 
@@ -238,10 +238,10 @@ def test_a_database_that_is_not_migrated_is_said_once_and_waited_for(postgres_ds
         assert scalar(connection, "SELECT count(*) FROM route_analytics") == 1
     warning, info = (record.getMessage() for record in caplog.records)
     assert warning == (
-        "the database lacks the tables of this version; run: otel-analytics migrate;"
+        "otel-analytics: the database lacks the tables of this version; run: otel-analytics migrate;"
         " 1 events wait and are tried again"
     )
-    assert info == "events are being delivered again"
+    assert info == "otel-analytics: events are being delivered again"
 
 
 def test_addresses_that_cannot_be_used_are_found_when_the_exporter_is_made():
@@ -329,7 +329,9 @@ def test_under_the_sdk_what_failed_is_counted_and_reported_later(tmp_path, same_
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     serve(provider)
     serve(provider)
-    assert [record.getMessage()[:26] for record in caplog.records] == ["events of spans were lost:"]
+    assert [record.getMessage()[:42] for record in caplog.records] == [
+        "otel-analytics: events of spans were lost:"
+    ]
     with redis_server(tmp_path) as url, raw_redis(url) as client:
         assert reported(client) == {}
         serve(provider)

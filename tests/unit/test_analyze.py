@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otel_analytics.analyze import absolute, relative
-from otel_analytics.analyze.candidates import candidates
+from otel_analytics.analyze.candidates import candidates, mostly_fails
 from otel_analytics.analyze.histogram import GROWTH, percentile_ms
 from otel_analytics.analyze.pages import Page, first_pages
 from otel_analytics.figures import PatternFigures, RequestForm
@@ -26,11 +26,19 @@ def figures(route="/a", *, requests=20.0, p95=200.0, users=5.0, method="GET", pa
         active_hours=4,
         total_requests=int(requests * 4),
         successful_requests=int(requests * 4),
+        failed_requests=0,
         avg_hourly_requests=requests,
         avg_unique_users=users,
         avg_p95_ms=p95,
         avg_p99_ms=p95 * 2,
     )
+
+
+def test_what_mostly_fails():
+    of_80 = figures(requests=20.0)
+    assert not mostly_fails(of_80)
+    assert not mostly_fails(of_80._replace(failed_requests=40))
+    assert mostly_fails(of_80._replace(failed_requests=41))
 
 
 def ranked(*candidates, min_requests=10.0, min_latency=100.0, threshold=50.0):

@@ -163,8 +163,8 @@ def test_a_batch_that_failed_is_sent_again_as_it_was(make, sink, counts, caplog)
     assert random.getstate() == state
     warning, info = caplog.records
     assert warning.levelname == "WARNING"
-    assert warning.getMessage() == f"{DOWN}; 5 events wait and are tried again"
-    assert (info.levelname, info.getMessage()) == ("INFO", "events are being delivered again")
+    assert warning.getMessage() == f"otel-analytics: {DOWN}; 5 events wait and are tried again"
+    assert (info.levelname, info.getMessage()) == ("INFO", "otel-analytics: events are being delivered again")
 
 
 def test_what_the_exporter_does_is_not_traced(make, sink):
@@ -232,7 +232,7 @@ def test_a_failure_that_nobody_foresaw_costs_one_batch_and_one_line(make, sink, 
     assert counts.events == {"accepted": 2, "export_failed": 4}
     assert sink.reports == [{"export_failed": 4}]
     (record,) = caplog.records
-    assert record.getMessage() == "2 events cannot be delivered and are dropped"
+    assert record.getMessage() == "otel-analytics: 2 events cannot be delivered and are dropped"
     assert record.exc_info[1] is sink.error
 
 
@@ -297,7 +297,9 @@ def test_flush_and_close_in_an_outage_keep_their_time_and_do_not_hammer(make, si
     assert not delivery.offer(make_event())
     assert counts.events == {"shutdown": 6}
     assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
-    assert caplog.records[-1].getMessage() == ("5 events could not be delivered before the application ended")
+    assert caplog.records[-1].getMessage() == (
+        "otel-analytics: 5 events could not be delivered before the application ended"
+    )
     assert sink.disconnected_by
 
 
@@ -379,7 +381,7 @@ def test_without_a_thread_to_be_had_the_caller_does_not_notice(make, sink, monke
         assert delivery.offer(make_event())
         assert delivery.offer(make_event())
     assert [record.getMessage() for record in caplog.records] == [
-        "no thread to deliver events: can't start new thread"
+        "otel-analytics: no thread to deliver events: can't start new thread"
     ]
     assert delivery.offer(make_event())
     until(lambda: len(sink.sent) == 3)

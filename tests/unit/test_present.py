@@ -216,7 +216,7 @@ def test_a_plan_says_what_is_not_known(monkeypatch):
 
 def test_what_a_ranking_rests_on():
     assert basis_line(BASIS) == (
-        "Based on 1,234 requests in 2 hours, 2026-11-24 12:00 to 2026-11-24 13:00 UTC;"
+        "Based on 1,234 requests in 2 hours, 2026-11-24 12:00 to 2026-11-24 14:00 UTC;"
         " coverage 100 % (0 of 2,000,000 events dropped)."
     )
     # One event dropped is not 100 %.

@@ -46,6 +46,7 @@ SELECT
     count(*) AS active_hours,
     sum(total_requests)::bigint,
     sum(successful_requests)::bigint,
+    sum(client_errors + server_errors)::bigint,
     avg(total_requests)::float8,
     avg(unique_users)::float8,
     round(avg(p95_duration_ms)::numeric, 6)::float8,

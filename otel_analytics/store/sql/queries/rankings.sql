@@ -28,6 +28,7 @@ SELECT
     count(*) AS active_hours,
     sum(total_requests)::bigint AS total_requests,
     sum(successful_requests)::bigint AS successful_requests,
+    sum(client_errors + server_errors)::bigint AS failed_requests,
     avg(total_requests)::float8 AS avg_hourly_requests,
     avg(unique_users)::float8 AS avg_unique_users,
     round(avg(p95_duration_ms)::numeric, 6)::float8 AS avg_p95_ms,
