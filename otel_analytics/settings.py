@@ -71,8 +71,7 @@ class Settings:
         cache_score_threshold: Score above which a caching layer is told to cache.
         pages_to_cache_per_route: How many first pages of a paginated route `plan` recommends.
         cache_latency_ms: What an answer from the cache takes, in milliseconds; a replay saves so much less.
-        staleness_limit: Share of the hits, from 0 to 1, whose body may have changed since it was cached, for a
-            time to live to be recommended.
+        staleness_limit: Share of the hits, from 0 to 1, that may be stale at a recommended time to live.
         min_evidence_requests: Requests of a pattern below which a replay says that they are few.
     """
 

@@ -13,7 +13,10 @@ from otel_analytics.analyze.replay import (
     History,
     Outcome,
     Replay,
+    best,
+    caveats,
 )
+from otel_analytics.present.simulation import SimulationRow, simulation_row
 from otel_analytics.request_columns import GroupName
 from otel_analytics.settings import Settings
 from otel_analytics.store import ledger
@@ -122,3 +125,43 @@ def simulate(
         until=now,
         folded_requests=sum(each.evidence.requests for each in found if each.group >= len(names)),
     )
+
+
+def best_rows(found: Simulation, settings: Settings) -> list[SimulationRow]:
+    """The patterns that save something, those that save most time first.
+
+    Each at its best time to live, as `analyze.replay.best` has it; where only one was replayed, at that.
+
+    Args:
+        found: By `simulate`.
+        settings: For `staleness_limit` and `min_evidence_requests`.
+    """
+    chosen = [
+        (each, outcome)
+        for each in found.patterns
+        if (outcome := _best(each, settings)) is not None and outcome.hits
+    ]
+    chosen.sort(key=lambda pair: (-pair[1].saved_seconds, pair[0].name))
+    return [_row(found, each, outcome, settings) for each, outcome in chosen]
+
+
+def ladders(found: Simulation, settings: Settings) -> list[list[SimulationRow]]:
+    """Each pattern at every time to live, those with most requests first; arguments as of `best_rows`."""
+    patterns = sorted(found.patterns, key=lambda each: (-each.evidence.requests, each.name))
+    return [[_row(found, each, outcome, settings) for outcome in each.outcomes] for each in patterns]
+
+
+def _best(pattern: PatternReplay, settings: Settings) -> Outcome | None:
+    if len(pattern.outcomes) == 1:
+        return pattern.outcomes[0]
+    return best(pattern.outcomes, staleness_limit=settings.staleness_limit)
+
+
+def _row(found: Simulation, pattern: PatternReplay, outcome: Outcome, settings: Settings) -> SimulationRow:
+    noted = caveats(
+        outcome,
+        pattern.evidence,
+        found.history,
+        min_evidence_requests=settings.min_evidence_requests,
+    )
+    return simulation_row(pattern.name, pattern.evidence, outcome, pattern.bounded, noted)

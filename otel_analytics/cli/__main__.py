@@ -31,6 +31,7 @@ from otel_analytics.cli import (
     plan,
     rank,
     rollup,
+    simulate,
     slow,
     trends,
     users,
@@ -88,6 +89,7 @@ def _options(
 
 app.command()(rank.rank)
 app.command()(plan.plan)
+app.command()(simulate.simulate)
 app.command()(peaks.peaks)
 app.command()(patterns.patterns)
 app.command()(trends.trends)

@@ -29,6 +29,9 @@ _EPOCH_2000_US: Final = 946_684_800_000_000
 _SIGNATURE: Final = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 """Before the first row: no flags, and no extension."""
 _END: Final = b"\xff\xff"
+_CHARACTER: Final = r'([^"\\]|\\.)'
+# A name or a value that may have been cut, in the text of a JSON object. No count may be above 255.
+_LONG_PARAM: Final = f'"{_CHARACTER}{{{MAX_PARAM_LENGTH - 1}}}{_CHARACTER}'
 _FIELDS: Final = (
     ("start", ">i8"), ("duration_ms", ">f8"), ("key", ">i8"), ("user", ">i8"), ("body", ">i8"),
     ("size", ">i8"), ("group", ">i8"), ("queries", ">i4"), ("flags", ">i2"),
@@ -71,7 +74,7 @@ class RequestStream:
             "hidden": f"={REDACTED}",
             "most_params": MAX_PARAMS,
             "longest_param": MAX_PARAM_LENGTH,
-            "long_param": rf'"([^"\\]|\\.){{{MAX_PARAM_LENGTH},}}"',
+            "long_param": _LONG_PARAM,
             "unmatched": UNMATCHED_ROUTE,
         }
         with translated(), self._connection.cursor() as cursor:

@@ -127,6 +127,27 @@ def test_lookups_of_raw_events_are_backed_by_an_index(seeded, subtests):
             assert raw[ONE_DAY] <= INDEXED
 
 
+def test_a_replay_reads_its_days_in_the_order_of_time(seeded, subtests):
+    statement = load("replay")["stream"].removeprefix(b"COPY (").removesuffix(b") TO STDOUT (FORMAT binary);")
+    span = {"since": NOW - 3 * DAY, "until": NOW, "unmatched": "(unmatched)"}
+    limits = {"longest": 2_048, "hidden": "=x", "most_params": 50, "longest_param": 256, "long_param": "x"}
+    with subtests.test("all routes: by the key, so that nothing is sorted as a whole"):
+        plan = explain(seeded, statement, {**span, **limits, "route": None})
+        assert len(scans(plan, "route_analytics_y")) == 4
+        assert all(node["Node Type"] != "Sort" or node["Plan Rows"] <= 4_320 for node in plan)
+
+    with subtests.test("one route: by its index"):
+        raw = scans(explain(seeded, statement, {**span, **limits, "route": "/route/7"}), "route_analytics_y")
+        assert len(raw) == 4
+        assert all(kinds <= INDEXED for kinds in raw.values())
+
+    with subtests.test("names are looked up by time"):
+        moments = [NOON, NOON + HOUR]
+        raw = scans(explain(seeded, load("replay")["names"], {"moments": moments}), "route_analytics_y")
+        assert raw.keys() == {ONE_DAY}
+        assert raw[ONE_DAY] <= INDEXED
+
+
 def test_a_ranking_reads_its_days_and_by_index(seeded, subtests):
     week = {"since": NOW - 7 * DAY, "until": NOW}
     with subtests.test("the last hour is at the end of an index"):

@@ -21,12 +21,13 @@ Pure: numpy and nothing else, no input or output.
 from otel_analytics.analyze.replay.bounded import POLICIES, BoundedOutcome, BoundedReplay, Policy
 from otel_analytics.analyze.replay.caveats import MEANINGS, Caveat, History, caveats
 from otel_analytics.analyze.replay.engine import Replay
-from otel_analytics.analyze.replay.model import LADDER, CacheModel
+from otel_analytics.analyze.replay.model import LADDER, MOST_TTLS, CacheModel
 from otel_analytics.analyze.replay.results import Evidence, GroupReplay, Outcome, best
 
 __all__ = [
     "LADDER",
     "MEANINGS",
+    "MOST_TTLS",
     "POLICIES",
     "BoundedOutcome",
     "BoundedReplay",

@@ -114,6 +114,6 @@ def _follow(found: Fills, expiry: Int64s, origins: Int64s, is_first: Bools) -> N
 
 def _jumps(found: Fills, expiry: Int64s, origins: Int64s) -> Int64s:
     """For each of some storable requests the next at or after its expiry; their number where none is."""
-    wanted = expiry[origins]
-    target = np.searchsorted(found.place, wanted, side="left")
-    return np.where(wanted >= found.key_end[origins], len(found.at), target)
+    target = np.searchsorted(found.place, expiry[origins], side="left")
+    key_ends = np.append(found.key_end, -1)
+    return np.where(key_ends[target] == found.key_end[origins], target, len(found.at))

@@ -23,7 +23,7 @@ COPY (
         (CASE WHEN method IN ('GET', 'HEAD') THEN 1 ELSE 0 END
             + CASE WHEN length(route_full) < %(longest)s
                 AND strpos(route_full, %(hidden)s) = 0
-                AND (length(route_full) <= 100 OR (
+                AND (length(route_full) <= %(most_params)s OR (
                     length(route_full) - length(replace(route_full, '&', '')) < %(most_params)s
                     AND (length(route_full) <= %(longest_param)s OR query_params::text !~ %(long_param)s)))
                 THEN 2 ELSE 0 END
