@@ -54,7 +54,7 @@ cache-analysis-relative: $(READY) ## Rank every route against the others: n= day
 	@$(BIN)/otel-analytics rank --relative $(if $(n),-n '$(n)') $(if $(days),--days '$(days)') \
 		$(if $(format),--format '$(format)')
 
-docs: $(READY) ## Write the pages that follow from the code anew: docs/cli.md, docs/settings.md
+docs: $(READY) ## Write the pages that follow from the code anew: cli.md, fields.md, settings.md
 	@$(BIN)/python docs/build.py
 
 lock: $(READY) ## Resolve the dependencies anew into requirements.lock

@@ -1,4 +1,4 @@
-"""Writes the pages that follow from the code: docs/cli.md and docs/settings.md. Run it with `make docs`."""
+"""Writes the pages that follow from the code: cli.md, fields.md and settings.md. Run it with `make docs`."""
 
 import dataclasses
 import inspect
@@ -14,14 +14,30 @@ os.environ["COLUMNS"] = "80"
 import typer
 
 from otel_analytics.cli.__main__ import PROGRAM, app
+from otel_analytics.present import answers
+from otel_analytics.present.rows import AbsoluteRow, PlanRow, RelativeRow
 from otel_analytics.settings import ENV_PREFIX, Settings
 
 DOCS: Final = Path(__file__).parent
+ROWS: Final[dict[str, Any]] = {
+    "rank": AbsoluteRow,
+    "rank --relative": RelativeRow,
+    "plan": PlanRow,
+    "peaks": answers.PeakRow,
+    "peaks --heatmap": answers.WeekRow,
+    "patterns": answers.PatternRow,
+    "trends": answers.TrendRow,
+    "errors": answers.ErrorRow,
+    "slow": answers.SlowRow,
+    "users": answers.UserShareRow,
+    "users --ids": answers.TopUserRow,
+    "live": answers.LiveRow,
+}
 
 
 def pages() -> dict[str, str]:
     """File name to content, as the code has it."""
-    return {"cli.md": cli(), "settings.md": settings()}
+    return {"cli.md": cli(), "fields.md": fields(), "settings.md": settings()}
 
 
 def cli() -> str:
@@ -46,6 +62,27 @@ def _commands(name: str, command: Any) -> Iterator[tuple[str, Any]]:
     yield name, command
     for child, each in getattr(command, "commands", {}).items():
         yield from _commands(f"{name} {child}", each)
+
+
+def fields() -> str:
+    """The fields of every row, in JSON and CSV, over HTTP too."""
+    lines = [
+        "# Fields of JSON and CSV",
+        "",
+        "Made from the code by `make docs`. Names, order and precision are a promise: figures are rounded to",
+        "three decimals, shares of 1 to four; times are ISO 8601 in UTC. A figure that cannot be told is",
+        "null, in CSV an empty cell. `p50_latency_ms`, `p95_latency_ms` and `p99_latency_ms` are percentiles",
+        "of all requests in the span, from the merged histogram; `avg_p95_latency_ms` is the average of the",
+        "p95s of its hours.",
+    ]
+    for command, row in ROWS.items():
+        meanings = _attributes(inspect.getdoc(row) or "")
+        if missing := {name for name, text in meanings.items() if text.startswith("See ")}:
+            known = _attributes(inspect.getdoc(AbsoluteRow) or "")
+            meanings |= {name: known[name] for name in missing}
+        lines += ["", f"## {command}", "", "| field | meaning |", "| --- | --- |"]
+        lines += (f"| `{name}` | {meanings[name]} |" for name in row._fields)
+    return "\n".join(lines) + "\n"
 
 
 def settings() -> str:

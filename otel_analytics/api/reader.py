@@ -30,12 +30,12 @@ class Found(NamedTuple):
 
     Attributes:
         body: JSON.
-        total: Rows there are, those left out included.
+        total: Rows there are, those left out included; None where they were not counted.
         remark: What the rows rest on, or why there are none.
     """
 
     body: str
-    total: int
+    total: int | None
     remark: str
 
 
@@ -91,9 +91,10 @@ class Reader:
             self._asked -= 1
         headers = {
             "Cache-Control": "no-store",
-            "X-Total-Count": str(found.total),
             "X-Remark": found.remark.encode("ascii", "backslashreplace").decode()[:_LONGEST_REMARK],
         }
+        if found.total is not None:
+            headers["X-Total-Count"] = str(found.total)
         return Response(found.body, media_type="application/json", headers=headers)
 
     def _ask(self, ask: Ask) -> Found:

@@ -65,7 +65,7 @@ Least = Annotated[float, Query(ge=0, le=1e12, description="An hour must have mor
 
 _HEADERS: Final = {
     "X-Total-Count": {
-        "description": "Rows there are, those left out by n and offset included.",
+        "description": "Rows there are, those left out included; only where there is an offset.",
         "schema": {"type": "integer"},
     },
     "X-Remark": {
@@ -139,7 +139,7 @@ def _add_answers(router: APIRouter, settings: Settings, reader: Reader) -> None:
 
         def ask(connection: Connection, now: dt.datetime) -> Found:
             ranked = _RANKINGS[by](connection, chosen, now=now)
-            return Found(json_text(ranked.rows), len(ranked.rows), ranking.remark(ranked, chosen))
+            return Found(json_text(ranked.rows), None, ranking.remark(ranked, chosen))
 
         return await reader.answer(ask)
 

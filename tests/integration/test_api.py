@@ -19,6 +19,7 @@ import pytest
 import uvicorn
 from backend import DAY, HOUR, make_event, make_settings, raw_postgres
 from fastapi import Depends, FastAPI, Header, HTTPException
+from psycopg.conninfo import make_conninfo
 
 from otel_analytics.api import PATHS, analytics_router
 from otel_analytics.api.reader import CONCURRENT, WAITING
@@ -154,6 +155,18 @@ def test_long_lists_come_a_part_at_a_time(filled_dsn):
 def test_nonsense_is_422(migrated_dsn, query):
     with serving(migrated_dsn) as client:
         assert client.get(f"{PREFIX}/routes/slow?{query}").status_code == 422
+
+
+def test_a_role_that_may_only_read_is_enough(filled_dsn):
+    with raw_postgres(filled_dsn) as connection:
+        connection.execute("CREATE ROLE reader LOGIN; GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader")
+    try:
+        with serving(make_conninfo(filled_dsn, user="reader")) as client:
+            for path in PATHS:
+                assert client.get(path, params=NEEDED.get(path, {})).status_code == 200
+    finally:
+        with raw_postgres(filled_dsn) as connection:
+            connection.execute("DROP OWNED BY reader; DROP ROLE reader")
 
 
 def test_a_route_can_be_any_text_but_none_that_cannot_be_one(migrated_dsn):
