@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, NamedTuple, TypeVar
 
+from otel_analytics import evidence
 from otel_analytics.analyze import peaks as peaks_of
 from otel_analytics.analyze import routes, trends, users
 from otel_analytics.analyze.basis import Basis
@@ -33,7 +34,7 @@ from otel_analytics.present.answers import (
 )
 from otel_analytics.present.remarks import basis_line, nothing_found
 from otel_analytics.rollup import HOUR, start_of_hour
-from otel_analytics.store import hourly, ledger, partitions, rankings
+from otel_analytics.store import partitions, rankings
 from otel_analytics.store import questions as store
 from otel_analytics.store.connection import Connection
 
@@ -350,30 +351,14 @@ def _raw(connection: Connection, now: dt.datetime, days: int) -> _Span:
 
 def _rest(connection: Connection, span: _Span, requests: int, route: str | None) -> tuple[Basis, str]:
     """The basis of an answer about so many requests of a route, or of all, and what to say about it."""
-    basis = _basis(connection, span, requests)
+    hours = rankings.hours(connection, span.since, span.until)
+    basis = evidence.basis(connection, hours, days=span.days, requests=requests)
     if requests:
         return basis, basis_line(basis)
     if route is None or not basis.hours:
         return basis, nothing_found(basis)
     similar = routes.similar(route, store.routes(connection, span.since, span.until))
     return basis, remarks.no_requests(route, basis, similar)
-
-
-def _basis(connection: Connection, span: _Span, requests: int) -> Basis:
-    hours = rankings.hours(connection, span.since, span.until)
-    return Basis(
-        days=span.days,
-        hours=len(hours),
-        first=hours[0] if hours else None,
-        last=hours[-1] if hours else None,
-        requests=requests,
-        unmatched_requests=0,
-        overflow_requests=0,
-        accepted=sum(row.accepted for row in ledger.rows(connection)),
-        dropped=sum(ledger.drops(connection).values()),
-        latest_hour=hours[-1] if hours else rankings.latest_hour(connection),
-        waiting_hours=len(hourly.touched_hours(connection)),
-    )
 
 
 def _course(slots: Mapping[int, float], missing: float | None) -> Course:

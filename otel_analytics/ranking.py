@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
+from otel_analytics import evidence
 from otel_analytics.analyze import absolute, relative
 from otel_analytics.analyze.basis import Basis
 from otel_analytics.analyze.candidates import Candidates, candidates, is_cacheable, mostly_fails
@@ -21,7 +22,7 @@ from otel_analytics.present.rows import (
     relative_row,
 )
 from otel_analytics.settings import Settings
-from otel_analytics.store import hourly, ledger, rankings
+from otel_analytics.store import rankings
 from otel_analytics.store.connection import Connection
 
 SAMPLE: Final = 5_000
@@ -138,18 +139,13 @@ def _read(connection: Connection, settings: Settings, now: dt.datetime) -> _Read
     since = now - dt.timedelta(days=settings.days)
     hours = rankings.hours(connection, since, now)
     found = candidates(rankings.patterns(connection, since, now))
-    basis = Basis(
+    basis = evidence.basis(
+        connection,
+        hours,
         days=settings.days,
-        hours=len(hours),
-        first=hours[0] if hours else None,
-        last=hours[-1] if hours else None,
         requests=found.requests,
         unmatched_requests=found.unmatched_requests,
         overflow_requests=found.overflow_requests,
-        accepted=sum(row.accepted for row in ledger.rows(connection)),
-        dropped=sum(ledger.drops(connection).values()),
-        latest_hour=hours[-1] if hours else rankings.latest_hour(connection),
-        waiting_hours=len(hourly.touched_hours(connection)),
     )
     return _Read(since, now, hours, found, basis)
 

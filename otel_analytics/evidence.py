@@ -1,0 +1,42 @@
+"""What an answer rests on, asked of the tables."""
+
+import datetime as dt
+from collections.abc import Sequence
+
+from otel_analytics.analyze.basis import Basis
+from otel_analytics.store import hourly, ledger, rankings
+from otel_analytics.store.connection import Connection
+
+
+def basis(
+    connection: Connection,
+    hours: Sequence[dt.datetime],
+    *,
+    days: int,
+    requests: int,
+    unmatched_requests: int = 0,
+    overflow_requests: int = 0,
+) -> Basis:
+    """Gather it.
+
+    Args:
+        connection: Where the tables are.
+        hours: Those that have figures in the span, oldest first; see `rankings.hours`.
+        days: How far back was looked.
+        requests: That the answer is about.
+        unmatched_requests: Left out of it.
+        overflow_requests: Left out of it.
+    """
+    return Basis(
+        days=days,
+        hours=len(hours),
+        first=hours[0] if hours else None,
+        last=hours[-1] if hours else None,
+        requests=requests,
+        unmatched_requests=unmatched_requests,
+        overflow_requests=overflow_requests,
+        accepted=sum(row.accepted for row in ledger.rows(connection)),
+        dropped=sum(ledger.drops(connection).values()),
+        latest_hour=hours[-1] if hours else rankings.latest_hour(connection),
+        waiting_hours=len(hourly.touched_hours(connection)),
+    )
