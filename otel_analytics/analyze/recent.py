@@ -47,7 +47,7 @@ class Frame(NamedTuple):
         total: All routes together.
         routes: By route and method, most requests first.
         course: Requests in each slot, oldest first.
-        outside: Events that came since the start and were older than the window.
+        outside: Events that came since the start and were far older than the window, or of the future.
     """
 
     total: RecentFigures
@@ -97,7 +97,7 @@ class Window:
         """Take events in, in any order.
 
         Args:
-            events: Those older than the window are only counted, and so are those of the future.
+            events: Those far older than the window are only counted, and so are those of the future.
             now: Seconds since 1970.
         """
         last = self._slot(now)
@@ -105,7 +105,8 @@ class Window:
             slot = self._slot(event.timestamp_us / 1e6)
             # Clocks differ by a little.
             if not last - SLOTS < slot <= last + 1:
-                self._outside += 1
+                # Just left the window, as many did when the view began, is no other time.
+                self._outside += not last - 2 * SLOTS < slot <= last
                 continue
             routes = self._slots.setdefault(min(slot, last), {})
             key = (event.route, event.method)

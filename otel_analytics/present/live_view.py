@@ -21,8 +21,6 @@ _OTHER_LINES: Final = 12
 _LEAST_ROWS: Final = 3
 _ERRORS_TOO_MANY: Final = 0.05
 _LAG_TOO_LONG_SECONDS: Final = 60.0
-_OUTSIDE_WORTH_A_WORD: Final = 0.05
-"""Share of the requests in the window."""
 
 
 @dataclass(frozen=True)
@@ -132,8 +130,7 @@ def _pipeline(shown: Screen) -> Text:
             style = "bold yellow"
     if shown.behind_seconds:
         parts.append(f"this view catches up, {_seconds(shown.behind_seconds)} to go")
-    # A few at the edge of the window are no news.
-    if shown.frame.outside > shown.frame.total.requests * _OUTSIDE_WORTH_A_WORD:
+    if shown.frame.outside:
         parts.append(f"{shown.frame.outside:,} events of other times left out")
     if shown.unreadable:
         parts.append(f"{shown.unreadable:,} events unreadable")
