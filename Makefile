@@ -11,7 +11,7 @@ format ?=
 min_requests ?=
 min_latency ?=
 
-.PHONY: help demo demo-once test lint format docs lock clean cache-analysis cache-analysis-relative
+.PHONY: help demo demo-once test bench-replay lint format docs lock clean cache-analysis cache-analysis-relative
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -35,6 +35,9 @@ demo-once: $(READY) ## The same, and exit after the rankings
 test: $(READY) ## Run all tests, fast ones first
 	@$(BIN)/python -m pytest tests/unit -n 2 -q
 	@$(BIN)/python -m pytest tests/contract tests/integration tests/acceptance -n 2 --dist loadgroup
+
+bench-replay: $(READY) ## Measure the replay with 1 and 10 million requests
+	@$(BIN)/python bench/replay.py
 
 lint: $(READY) ## Check style, types and the direction of imports
 	@$(BIN)/ruff check .

@@ -114,6 +114,8 @@ class _View(NamedTuple):
         rows: Sorted by key.
         found: Of the rows, those whose answers may be stored. What follows is about these.
         entries: The answers, as they would lie in memory.
+        first_new: The first new one of each key.
+        is_new: Which are requests of the chunk.
         ready_us: When the copy is there that the request leads to.
         was_there: Whether it is a copy that was stored before.
         now_us: Start of the last request.
@@ -122,6 +124,8 @@ class _View(NamedTuple):
     rows: Rows
     found: windows.Fills
     entries: Entries
+    first_new: Int64s
+    is_new: Bools
     ready_us: Int64s
     was_there: Bools
     now_us: int
@@ -142,8 +146,9 @@ class _View(NamedTuple):
             rows.requests.group[at], end, rows.requests.size_bytes[at], model.entry_overhead_bytes
         )
         ready_us = found.ready - (found.key_end - rows.span) + rows.first_us
-        was_there = ~rows.is_new[at] & (end + rows.first_us <= since_us)
-        return cls(rows, found, entries, ready_us, was_there, now_us)
+        is_new = rows.is_new[at]
+        was_there = ~is_new & (end + rows.first_us <= since_us)
+        return cls(rows, found, entries, rows.first_new(found), is_new, ready_us, was_there, now_us)
 
 
 class _AtOneTtl:
@@ -169,7 +174,8 @@ class _AtOneTtl:
             The requests whose copies are alive after the chunk, as indexes into `view.found`.
         """
         rows, found = view.rows, view.found
-        firsts = windows.first_fills(found, self._ttl_us, *rows.certain_and_possible(found, self._number))
+        certain = rows.certain(found, view.first_new, self._number)
+        firsts = windows.first_fills(found, self._ttl_us, certain, view.is_new)
         got, served, waits_us = self._hits(rows, found, firsts)
         is_hit[rows.chunk_row[got]] = True
         self._save(rows.requests, got, served, waits_us)

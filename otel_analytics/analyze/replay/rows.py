@@ -112,24 +112,29 @@ class Rows:
             end=end,
         )
 
-    def certain_and_possible(self, found: Fills, ttl_number: int) -> tuple[Bools, Bools]:
-        """Which storable rows surely compute a copy at a time to live, and which may.
+    def first_new(self, found: Fills) -> Int64s:
+        """The first new storable row of each key that has one, as an index into `found`."""
+        is_new = self.is_new[found.at]
+        begins = np.ones(len(is_new), np.bool_)
+        begins[1:] = (found.key_end[1:] != found.key_end[:-1]) | ~is_new[:-1]
+        return np.flatnonzero(begins & is_new)
+
+    def certain(self, found: Fills, first_new: Int64s, ttl_number: int) -> Bools:
+        """Which storable rows surely compute a copy at a time to live.
 
         A copy does where it is the last of its key at that time to live; where the key has no such copy, its
         first new request does. Copies of other times to live do nothing.
         """
-        at = found.at
-        possible = self.is_new[at]
-        rank = self.rank[at]
-        copied = (self.alive_at[at] & _BITS(1 << ttl_number)) != 0
-        begins = np.diff(rank, prepend=-1) != 0
-        begins[1:] |= ~possible[:-1]
-        first_new = np.flatnonzero(begins & possible)
+        if self.is_new.all():
+            only_new = np.zeros(len(found.at), np.bool_)
+            only_new[first_new] = True
+            return only_new
+        rank = self.rank[found.at]
+        certain: Bools = (self.alive_at[found.at] & _BITS(1 << ttl_number)) != 0
         has_copy = np.zeros(int(rank[-1]) + 1 if len(rank) else 0, np.bool_)
-        has_copy[rank[copied]] = True
-        certain = copied
+        has_copy[rank[certain]] = True
         certain[first_new] = ~has_copy[rank[first_new]]
-        return certain, possible
+        return certain
 
     def copies(self, found: Fills, alive: Sequence[Int64s]) -> Copies:
         """What later chunks need to know.
