@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from otel_analytics import settings
+
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
@@ -45,3 +47,12 @@ def test_the_readme_names_commands_and_targets_that_exist():
     made = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert targets
     assert targets - set(made) == set()
+
+
+def test_the_settings_shown_in_the_readme_can_be_used(tmp_path):
+    (block,) = re.findall(r"```toml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    file = tmp_path / "otel-analytics.toml"
+    file.write_text(block)
+    loaded = settings.load(environ={}, config_file=file)
+    assert loaded.excluded_paths == ("/healthz",)
+    assert (loaded.raw_retention_days, loaded.top_n_routes) == (30, 20)
