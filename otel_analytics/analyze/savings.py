@@ -1,0 +1,169 @@
+"""The ranking by savings: what each pattern gives back at the best admissible way to cache it."""
+
+from collections.abc import Iterable, Sequence
+from typing import Final, Literal, NamedTuple
+
+from otel_analytics.analyze.replay import Evidence, GroupReplay, History, Outcome
+from otel_analytics.request_columns import GroupName
+
+ENOUGH_OTHERS: Final = 30
+"""Hits of one user on the copy of another that must have been compared before a copy is shared by users."""
+_ENOUGH_COMPARED: Final = 0.9
+_HOUR: Final = 3_600
+
+Obstacle = Literal[
+    "unsafe method",
+    "few requests",
+    "beyond the history",
+    "no gain",
+    "bodies unknown",
+    "differs between users",
+    "users not compared",
+    "stale",
+]
+OBSTACLES: Final[dict[Obstacle, str]] = {
+    "unsafe method": "no GET or HEAD",
+    "few requests": "fewer requests than min_evidence_requests",
+    "no gain": "no hit that saves time",
+    "beyond the history": "only times to live beyond the history",
+    "bodies unknown": "bodies not known well enough",
+    "differs between users": "other bodies for other users",
+    "users not compared": "too few hits between users to be shared",
+    "stale": "stale too often",
+}
+"""In words, for several patterns."""
+
+
+class Option(NamedTuple):
+    """One way to cache a pattern.
+
+    Attributes:
+        per_user: Whether there is a copy for each user.
+        outcome: What it would have done.
+    """
+
+    per_user: bool
+    outcome: Outcome
+
+
+class Terms(NamedTuple):
+    """What makes an option admissible.
+
+    Attributes:
+        staleness_limit: Share of the compared hits, from 0 to 1, that may be stale.
+        min_evidence_requests: Requests of a pattern that are enough.
+        history: What was replayed.
+    """
+
+    staleness_limit: float
+    min_evidence_requests: int
+    history: History
+
+    @property
+    def hours(self) -> float:
+        """By how many hours savings are divided: at least one, so that less is not made out to be more."""
+        return max(1.0, self.history.seconds / _HOUR)
+
+
+class Pattern(NamedTuple):
+    """A route, method and parameter pattern with every way to cache it.
+
+    Attributes:
+        name: Route, method and normalised parameters.
+        evidence: What was seen of it.
+        options: A key that all users share, at each time to live; then a key for each user.
+    """
+
+    name: GroupName
+    evidence: Evidence
+    options: tuple[Option, ...]
+
+
+class Saving(NamedTuple):
+    """A pattern and the best admissible way to cache it.
+
+    Attributes:
+        pattern: The pattern.
+        option: The way that saves most time.
+        admissible: All ways that are admissible, this one included.
+    """
+
+    pattern: Pattern
+    option: Option
+    admissible: tuple[Option, ...]
+
+
+def pattern(name: GroupName, shared: GroupReplay, per_user: GroupReplay) -> Pattern:
+    """Bring the two replays of a group together.
+
+    Args:
+        name: Of the group.
+        shared: Replayed with a key that all users share.
+        per_user: Replayed with a key for each user.
+    """
+    options = [Option(False, each) for each in shared.outcomes]  # noqa: FBT003 - the first field
+    options += [Option(True, each) for each in per_user.outcomes]  # noqa: FBT003
+    return Pattern(name, shared.evidence, tuple(options))
+
+
+def rank(patterns: Iterable[Pattern], terms: Terms) -> list[Saving]:
+    """What saves something in an admissible way; what saves most time first, equals by name."""
+    found = [saving for each in patterns if (saving := best(each, terms)) is not None]
+    return sorted(found, key=lambda each: (-each.option.outcome.saved_seconds, each.pattern.name))
+
+
+def best(found: Pattern, terms: Terms) -> Saving | None:
+    """The admissible option that saves most time; of equals a shared key, then the shortest time to live."""
+    if obstacle_of_all(found, terms) is not None:
+        return None
+    admissible = tuple(each for each in found.options if obstacle(each, found.evidence, terms) is None)
+    if not admissible:
+        return None
+    # The first of equals, and they stand in that order.
+    return Saving(found, max(admissible, key=lambda each: each.outcome.saved_seconds), admissible)
+
+
+def obstacle_of_all(found: Pattern, terms: Terms) -> Obstacle | None:
+    """Why no way to cache the pattern can be judged; None where it can."""
+    if found.evidence.unsafe == found.evidence.requests:
+        return "unsafe method"
+    return "few requests" if found.evidence.requests < terms.min_evidence_requests else None
+
+
+def obstacle(option: Option, evidence: Evidence, terms: Terms) -> Obstacle | None:
+    """Why an option is not admissible; None where it is.
+
+    What cannot be judged is not: hits whose bodies are unknown, times to live that were never lived through,
+    and a shared key where users are known but hardly ever got the copy of another one.
+
+    Args:
+        option: Of a pattern.
+        evidence: Of the same pattern, replayed with a shared key.
+        terms: What is admissible.
+    """
+    outcome, limit = option.outcome, terms.staleness_limit
+    shared_by_users = not option.per_user and evidence.known_users > 0
+    held: dict[Obstacle, bool] = {
+        "no gain": outcome.saved_seconds <= 0,
+        "beyond the history": outcome.ttl_seconds > terms.history.seconds,
+        "bodies unknown": outcome.compared == 0 or outcome.compared < _ENOUGH_COMPARED * outcome.hits,
+        "differs between users": shared_by_users and outcome.foreign_stale > limit * outcome.foreign,
+        "stale": outcome.stale > limit * outcome.compared,
+        "users not compared": shared_by_users and outcome.foreign < ENOUGH_OTHERS,
+    }
+    return next((name for name, holds in held.items() if holds), None)
+
+
+def refusal(found: Pattern, terms: Terms) -> Obstacle:
+    """Why a pattern is not ranked: what holds for all of it, else for the first option with a gain."""
+    if (of_all := obstacle_of_all(found, terms)) is not None:
+        return of_all
+    held = [obstacle(each, found.evidence, terms) for each in found.options]
+    return next((each for each in held if each not in {None, "no gain"}), None) or "no gain"
+
+
+def refusals(patterns: Sequence[Pattern], ranked: Sequence[Saving], terms: Terms) -> dict[Obstacle, int]:
+    """How many patterns are not ranked, and why; in the order of `OBSTACLES`."""
+    names = {each.pattern.name for each in ranked}
+    reasons = [refusal(each, terms) for each in patterns if each.name not in names]
+    return {each: reasons.count(each) for each in OBSTACLES if each in reasons}
