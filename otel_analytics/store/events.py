@@ -72,7 +72,7 @@ def insert_or_reject(connection: Connection, events: Sequence[Event]) -> Inserte
 
 
 def insert_making_partitions(
-    connection: Connection, events: Sequence[Event], *, first_day: dt.date
+    connection: Connection, events: Sequence[Event], *, first_day: dt.date, last_day: dt.date = dt.date.max
 ) -> Inserted:
     """Like `insert_or_reject`, but make partitions that are missing; for writers without a worker.
 
@@ -80,26 +80,28 @@ def insert_making_partitions(
         connection: Where the tables are.
         events: The batch.
         first_day: Events of earlier days are rejected; see `partitions.oldest_day`.
+        last_day: Events of later days are rejected: a clock that is wrong must not fill the database with
+            partitions.
 
     Raises:
         NotMigrated: The tables are missing.
         StoreUnavailable: The server does not answer, or does not accept writes.
     """
     days = [utc_day(event.timestamp_us) for event in events]
-    kept = [place for place, day in enumerate(days) if day >= first_day]
+    kept = [place for place, day in enumerate(days) if first_day <= day <= last_day]
     batch = [events[place] for place in kept]
     try:
         inserted = insert_or_reject(connection, batch)
     except MissingPartition:
         partitions.ensure(connection, {days[place] for place in kept})
         inserted = insert_or_reject(connection, batch)
-    old = [
-        Rejection(place, "older than the days that are kept")
+    outside = [
+        Rejection(place, "older than the days that are kept" if day < first_day else "too far in the future")
         for place, day in enumerate(days)
-        if day < first_day
+        if not first_day <= day <= last_day
     ]
     refused = [Rejection(kept[place], reason) for place, reason in inserted.rejected]
-    return Inserted(inserted.stored, old + refused)
+    return Inserted(inserted.stored, outside + refused)
 
 
 def utc_day(timestamp_us: int) -> dt.date:

@@ -90,11 +90,17 @@ def test_the_refused_are_found_and_the_others_stored(migrated_dsn):
 
 def test_a_writer_without_a_worker_gets_its_partitions(migrated_dsn):
     today, first_day = NOW.date(), (NOW - DAY).date()
-    events = [make_event(), make_event(NOW - 2 * DAY), make_event(NOW - DAY), make_event(method="M" * 33)]
+    events = [
+        make_event(),
+        make_event(NOW - 2 * DAY),
+        make_event(NOW - DAY),
+        make_event(method="M" * 33),
+        make_event(NOW + DAY),
+    ]
     with connect(migrated_dsn) as connection:
-        inserted = insert_making_partitions(connection, events, first_day=first_day)
+        inserted = insert_making_partitions(connection, events, first_day=first_day, last_day=today)
         assert inserted.stored == 2
-        assert sorted(each.place for each in inserted.rejected) == [1, 3]
+        assert sorted(each.place for each in inserted.rejected) == [1, 3, 4]
         assert partitions.existing_days(connection) == {first_day, today}
 
 
