@@ -15,13 +15,14 @@ import typer
 
 from otel_analytics.cli.__main__ import PROGRAM, app
 from otel_analytics.present import answers
-from otel_analytics.present.rows import AbsoluteRow, PlanRow, RelativeRow
+from otel_analytics.present.rows import AbsoluteRow, PlanRow, RelativeRow, SavingsRow
 from otel_analytics.settings import ENV_PREFIX, Settings
 
 DOCS: Final = Path(__file__).parent
 ROWS: Final[dict[str, Any]] = {
     "rank": AbsoluteRow,
     "rank --relative": RelativeRow,
+    "rank --by savings": SavingsRow,
     "plan": PlanRow,
     "peaks": answers.PeakRow,
     "peaks --heatmap": answers.WeekRow,
@@ -94,8 +95,8 @@ def settings() -> str:
         "Made from the code by `make docs`. A keyword argument of `instrument()` wins over the environment,",
         "that over `otel-analytics.toml` in the working directory (or the file that `OTEL_ANALYTICS_CONFIG`",
         "or `--config` names), and that over the default. In the environment the name is in capitals with",
-        f"`{ENV_PREFIX}` before it, such as `{ENV_PREFIX}REDIS_URL`; lists are separated by commas.",
-        "An unknown name is an error.",
+        f"`{ENV_PREFIX}` before it, such as `{ENV_PREFIX}REDIS_URL`; lists are separated by commas. Tables",
+        "(`rules`) can stand in the file only. An unknown name is an error.",
         "",
         "| setting | default | meaning |",
         "| --- | --- | --- |",
@@ -108,7 +109,7 @@ def settings() -> str:
 
 
 def _shown(default: object) -> str:
-    if default in ("", ()):
+    if default in ("", (), dataclasses.MISSING):
         return "none"
     if isinstance(default, bool):
         return str(default).lower()

@@ -47,6 +47,21 @@ class Ranking(Generic[Row]):
 
 
 @dataclass(frozen=True)
+class Standings:
+    """Every candidate in both rankings.
+
+    Attributes:
+        absolute: What reaches the thresholds, best first.
+        relative: Every candidate, best first.
+        basis: What was looked at.
+    """
+
+    absolute: list[absolute.Scored]
+    relative: list[relative.Placed]
+    basis: Basis
+
+
+@dataclass(frozen=True)
 class _Read:
     since: dt.datetime
     until: dt.datetime
@@ -88,6 +103,13 @@ def rank_relative(
         histograms = _histograms(connection, read, [each.figures for each in best], wanted=true_p95)
     rows = [relative_row(*pair) for pair in zip(best, histograms, strict=True)]
     return Ranking(rows, read.basis, read.candidates.figures)
+
+
+def standings(connection: Connection, settings: Settings, *, now: dt.datetime) -> Standings:
+    """Both rankings in full; arguments and errors are those of `rank_absolute`."""
+    with rankings.reading(connection):
+        read = _read(connection, settings, now)
+    return Standings(_scored(read, settings), relative.rank(read.candidates.figures), read.basis)
 
 
 def plan(connection: Connection, settings: Settings, *, now: dt.datetime) -> Ranking[PlanRow]:

@@ -6,32 +6,34 @@ from typing import Final, Literal, NamedTuple
 from otel_analytics.analyze.replay import Evidence, GroupReplay, History, Outcome
 from otel_analytics.request_columns import GroupName
 
-ENOUGH_OTHERS: Final = 30
-"""Hits of one user on the copy of another that must have been compared before a copy is shared by users."""
+ENOUGH_HITS: Final = 30
+"""Hits that must have been compared before they tell anything; of one user on the copy of another, too."""
 _ENOUGH_COMPARED: Final = 0.9
 _HOUR: Final = 3_600
 
 Obstacle = Literal[
     "unsafe method",
     "few requests",
-    "beyond the history",
     "no gain",
+    "beyond the history",
     "bodies unknown",
     "differs between users",
-    "users not compared",
     "stale",
+    "few hits",
+    "users not compared",
 ]
 OBSTACLES: Final[dict[Obstacle, str]] = {
-    "unsafe method": "no GET or HEAD",
-    "few requests": "fewer requests than min_evidence_requests",
-    "no gain": "no hit that saves time",
-    "beyond the history": "only times to live beyond the history",
-    "bodies unknown": "bodies not known well enough",
-    "differs between users": "other bodies for other users",
-    "users not compared": "too few hits between users to be shared",
+    "unsafe method": "not GET or HEAD",
+    "few requests": "below min_evidence_requests",
+    "no gain": "without a hit that saves time",
+    "beyond the history": "with too short a history",
+    "bodies unknown": "with bodies not known well enough",
+    "differs between users": "with other bodies for other users",
     "stale": "stale too often",
+    "few hits": "with too few hits to judge",
+    "users not compared": "with too few hits between users to be shared",
 }
-"""In words, for several patterns."""
+"""In words, after the number of patterns."""
 
 
 class Option(NamedTuple):
@@ -120,7 +122,7 @@ def best(found: Pattern, terms: Terms) -> Saving | None:
     if not admissible:
         return None
     # The first of equals, and they stand in that order.
-    return Saving(found, max(admissible, key=lambda each: each.outcome.saved_seconds), admissible)
+    return Saving(found, most_saving(admissible), admissible)
 
 
 def obstacle_of_all(found: Pattern, terms: Terms) -> Obstacle | None:
@@ -133,8 +135,8 @@ def obstacle_of_all(found: Pattern, terms: Terms) -> Obstacle | None:
 def obstacle(option: Option, evidence: Evidence, terms: Terms) -> Obstacle | None:
     """Why an option is not admissible; None where it is.
 
-    What cannot be judged is not: hits whose bodies are unknown, times to live that were never lived through,
-    and a shared key where users are known but hardly ever got the copy of another one.
+    What cannot be judged is not: few hits, hits whose bodies are unknown, times to live that were never
+    lived through, and a shared key where users are known but hardly ever got the copy of another one.
 
     Args:
         option: Of a pattern.
@@ -142,24 +144,36 @@ def obstacle(option: Option, evidence: Evidence, terms: Terms) -> Obstacle | Non
         terms: What is admissible.
     """
     outcome, limit = option.outcome, terms.staleness_limit
-    shared_by_users = not option.per_user and evidence.known_users > 0
-    held: dict[Obstacle, bool] = {
-        "no gain": outcome.saved_seconds <= 0,
-        "beyond the history": outcome.ttl_seconds > terms.history.seconds,
-        "bodies unknown": outcome.compared == 0 or outcome.compared < _ENOUGH_COMPARED * outcome.hits,
-        "differs between users": shared_by_users and outcome.foreign_stale > limit * outcome.foreign,
-        "stale": outcome.stale > limit * outcome.compared,
-        "users not compared": shared_by_users and outcome.foreign < ENOUGH_OTHERS,
-    }
-    return next((name for name, holds in held.items() if holds), None)
+    of_users = not option.per_user and evidence.known_users > 0
+    differs = of_users and outcome.foreign_stale > limit * outcome.foreign
+    held: tuple[tuple[Obstacle, bool], ...] = (
+        ("no gain", outcome.saved_seconds <= 0),
+        ("beyond the history", outcome.ttl_seconds > terms.history.seconds),
+        ("bodies unknown", outcome.compared == 0 or outcome.compared < _ENOUGH_COMPARED * outcome.hits),
+        ("differs between users", differs and _is_personal(outcome)),
+        ("stale", outcome.stale > limit * outcome.compared),
+        ("differs between users", differs),
+        ("few hits", outcome.compared < ENOUGH_HITS),
+        ("users not compared", of_users and outcome.foreign < ENOUGH_HITS),
+    )
+    return next((name for name, holds in held if holds), None)
+
+
+def _is_personal(outcome: Outcome) -> bool:
+    """Whether bodies differ between users much more than they change anyway."""
+    own, own_stale = outcome.compared - outcome.foreign, outcome.stale - outcome.foreign_stale
+    return own == 0 or outcome.foreign_stale / outcome.foreign > 2 * own_stale / own
 
 
 def refusal(found: Pattern, terms: Terms) -> Obstacle:
-    """Why a pattern is not ranked: what holds for all of it, else for the first option with a gain."""
-    if (of_all := obstacle_of_all(found, terms)) is not None:
-        return of_all
-    held = [obstacle(each, found.evidence, terms) for each in found.options]
-    return next((each for each in held if each not in {None, "no gain"}), None) or "no gain"
+    """Why a pattern is not ranked: what holds for all of it, else for what would save most."""
+    of_all = obstacle_of_all(found, terms)
+    return of_all or obstacle(most_saving(found.options), found.evidence, terms) or "no gain"
+
+
+def most_saving(options: Sequence[Option]) -> Option:
+    """The option that saves most time, admissible or not; of equals the first."""
+    return max(options, key=lambda each: each.outcome.saved_seconds)
 
 
 def refusals(patterns: Sequence[Pattern], ranked: Sequence[Saving], terms: Terms) -> dict[Obstacle, int]:

@@ -23,7 +23,7 @@ from otel_analytics.present.answers import (
     WeekRow,
 )
 from otel_analytics.present.documents import json_text
-from otel_analytics.present.rows import AbsoluteRow, RelativeRow
+from otel_analytics.present.rows import AbsoluteRow, RelativeRow, SavingsRow
 from otel_analytics.record import MAX_ROUTE_BYTES
 from otel_analytics.settings import Settings, load
 from otel_analytics.store.connection import Connection, check_dsn
@@ -48,11 +48,7 @@ MAX_ROWS: Final = 1_000
 STATEMENT_SECONDS: Final = 10.0
 """An answer needs several statements, and all but one or two of them are quick."""
 
-RankingName = Literal["absolute", "relative"]
-_RANKINGS: Final[dict[str, Callable[..., ranking.Ranking[Any]]]] = {
-    "absolute": ranking.rank_absolute,
-    "relative": ranking.rank_relative,
-}
+RankingName = Literal["absolute", "relative", "savings"]
 
 Offset = Annotated[int, Query(ge=0, le=1_000_000, description="Rows to leave out first.")]
 # PostgreSQL cannot hold a NUL, so no route has one.
@@ -119,7 +115,7 @@ def analytics_router(
     return router
 
 
-def _add_answers(router: APIRouter, settings: Settings, reader: Reader) -> None:  # noqa: C901 - one by one
+def _add_answers(router: APIRouter, settings: Settings, reader: Reader) -> None:
     most_days = settings.hourly_retention_days
     the_days = min(settings.days, most_days)
     peak_days = min(questions.PEAK_DAYS, most_days)
@@ -131,17 +127,17 @@ def _add_answers(router: APIRouter, settings: Settings, reader: Reader) -> None:
         n: N = the_n,
         days: Days = the_days,
         by: Annotated[
-            RankingName, Query(alias="ranking", description="By thresholds, or by comparison.")
+            RankingName,
+            Query(
+                alias="ranking",
+                description="By thresholds, by comparison, or by what a cache would have saved.",
+            ),
         ] = "absolute",
     ) -> Response:
         """What is worth caching, best first, as `otel-analytics rank` has it."""
         chosen = dataclasses.replace(settings, top_n_routes=n, days=days)
 
-        def ask(connection: Connection, now: dt.datetime) -> Found:
-            ranked = _RANKINGS[by](connection, chosen, now=now)
-            return Found(json_text(ranked.rows), None, ranking.remark(ranked, chosen))
-
-        return await reader.answer(ask)
+        return await reader.answer(_ranking(by, chosen))
 
     async def peaks(
         route: OneRoute = None,
@@ -184,7 +180,11 @@ def _add_answers(router: APIRouter, settings: Settings, reader: Reader) -> None:
         """How concentrated traffic is on few users, as `otel-analytics users` has it; none is named."""
         return await reader.answer(_asking(questions.user_shares, route=route, days=days))
 
-    rankings: Any = list[model_of(AbsoluteRow)] | list[model_of(RelativeRow)]  # type: ignore[misc]
+    rankings: Any = (
+        list[model_of(AbsoluteRow)]  # type: ignore[misc]
+        | list[model_of(RelativeRow)]  # type: ignore[misc]
+        | list[model_of(SavingsRow)]  # type: ignore[misc]
+    )
     router.add_api_route("/routes/cache-priorities", cache_priorities, response_model=rankings)
     rows: list[tuple[str, Callable[..., Any], type[NamedTuple]]] = [
         ("/routes/peaks", peaks, PeakRow),
@@ -198,6 +198,21 @@ def _add_answers(router: APIRouter, settings: Settings, reader: Reader) -> None:
     for path, endpoint, row in rows:
         model: Any = list[model_of(row)]  # type: ignore[misc]
         router.add_api_route(path, endpoint, response_model=model)
+
+
+def _ranking(by: RankingName, settings: Settings) -> Ask:
+    def ask(connection: Connection, now: dt.datetime) -> Found:
+        if by == "savings":
+            # Brings numpy along, which an application should not load before somebody asks.
+            from otel_analytics.savings import rank_savings  # noqa: PLC0415
+
+            saved = rank_savings(connection, settings, now=now)
+            return Found(json_text(saved.rows), None, saved.remark)
+        compute: Any = ranking.rank_relative if by == "relative" else ranking.rank_absolute
+        ranked = compute(connection, settings, now=now)
+        return Found(json_text(ranked.rows), None, ranking.remark(ranked, settings))
+
+    return ask
 
 
 def _asking(question: Callable[..., questions.Answer[Any]], **arguments: Any) -> Ask:

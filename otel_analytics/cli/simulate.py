@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from otel_analytics.cli.answers import Format, OneRoute, checked_route, print_data
+from otel_analytics.cli.arguments import memory_size
 from otel_analytics.cli.context import load_settings
 from otel_analytics.cli.selection import Days, connected, print_remark
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 _LADDERS: Final = 5
 """Patterns of a route that are shown, each with all times to live."""
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
-_BYTES: Final = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 _LONGEST_TTL: Final = 366 * 86_400.0
 
 
@@ -29,14 +29,6 @@ def _ttl(text: str) -> float:
     if not _SECONDS["ms"] <= seconds <= _LONGEST_TTL:
         raise typer.BadParameter(f"{text!r} is not a time from 1ms to 366d, such as 500ms, 60s, 5m, 1h or 1d")
     return seconds
-
-
-def _memory(text: str) -> int:
-    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,3})?)\s*([KMG]I?B)", text.strip().upper())
-    size = int(float(found[1]) * _BYTES[found[2]]) if found else 0
-    if not size:
-        raise typer.BadParameter(f"{text!r} is not an amount of memory, such as 256MB, 1.5GB or 512MiB")
-    return size
 
 
 def simulate(  # noqa: PLR0917 - options, which nobody gives by position
@@ -65,7 +57,9 @@ def simulate(  # noqa: PLR0917 - options, which nobody gives by position
     ] = False,
     memory: Annotated[
         int | None,
-        typer.Option(parser=_memory, metavar="SIZE", help="Also a cache of so much memory, such as 256MB."),
+        typer.Option(
+            parser=memory_size, metavar="SIZE", help="Also a cache of so much memory, such as 256MB."
+        ),
     ] = None,
     output: Format = "table",
 ) -> None:

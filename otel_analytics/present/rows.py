@@ -4,7 +4,7 @@ Figures are rounded to three decimals, shares of 1 to four.
 """
 
 import json
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from otel_analytics.analyze.absolute import Scored
 from otel_analytics.analyze.candidates import is_cacheable
@@ -12,6 +12,8 @@ from otel_analytics.analyze.histogram import percentile_ms
 from otel_analytics.analyze.pages import Page
 from otel_analytics.analyze.relative import Placed
 from otel_analytics.figures import Histogram, PatternFigures
+
+CacheKey = Literal["shared", "per user"]
 
 
 class AbsoluteRow(NamedTuple):
@@ -90,6 +92,60 @@ class RelativeRow(NamedTuple):
     cacheable: bool
 
 
+class SavingsRow(NamedTuple):
+    """A row of the ranking by savings; what is not explained here is as in `AbsoluteRow`.
+
+    The figures are those of a replay of the raw requests (docs/replay.md). An hour is one of the history
+    replayed, with traffic or without; a history shorter than an hour counts as one.
+
+    Attributes:
+        route: See `AbsoluteRow`.
+        method: GET or HEAD.
+        query_params_normalized: See `AbsoluteRow`.
+        saved_seconds_per_hour: Time of the application's that hits save in an hour. What the ranking is
+            sorted by.
+        ttl_seconds: The time to live proposed: of the admissible ones that which saves most; with a budget
+            the one in the best set.
+        cache_key: `shared`: method, path and all parameters, the same copy for everybody. `per user`: with
+            the user, a copy for each.
+        hit_ratio: Hits of all requests of the pattern, from 0 to 1.
+        saved_queries_per_hour: Database queries that the hits do not run, as far as they were counted.
+        peak_memory_bytes: Most memory that live entries took together.
+        staleness: Share of the compared hits whose real body differed from the copy.
+        total_requests: Of the pattern, replayed.
+        hits: Answered by the cache.
+        saved_seconds: In the whole history.
+        saved_share_of_seconds: Of the time that all requests of the pattern took.
+        compared_hits: Hits whose body and that of the copy are both known.
+        stale_hits: Of these, those that differ.
+        other_user_hits: Compared hits of a known user who got the copy of another known user.
+        other_user_stale_hits: Of these, those that differ.
+        peak_relief: Share of the requests of the pattern's busiest hour that the cache takes off.
+        caveats: What to bear in mind, from: `short history`, `long ttl`, `coverage`, `unknown bodies`.
+    """
+
+    route: str
+    method: str
+    query_params_normalized: dict[str, Any]
+    saved_seconds_per_hour: float
+    ttl_seconds: float
+    cache_key: CacheKey
+    hit_ratio: float
+    saved_queries_per_hour: float
+    peak_memory_bytes: int
+    staleness: float
+    total_requests: int
+    hits: int
+    saved_seconds: float
+    saved_share_of_seconds: float
+    compared_hits: int
+    stale_hits: int
+    other_user_hits: int
+    other_user_stale_hits: int
+    peak_relief: float
+    caveats: list[str]
+
+
 class PlanRow(NamedTuple):
     """A route to cache, as a caching layer reads it; what is not explained here is as in `AbsoluteRow`.
 
@@ -122,7 +178,7 @@ def absolute_row(scored: Scored, histogram: Histogram) -> AbsoluteRow:
     return AbsoluteRow(
         route=figures.route,
         method=figures.method,
-        query_params_normalized=_params(figures),
+        query_params_normalized=params_of(figures.pattern),
         avg_hourly_requests=round(figures.avg_hourly_requests, 3),
         avg_p95_latency_ms=round(figures.avg_p95_ms, 3),
         avg_unique_users=round(figures.avg_unique_users, 3),
@@ -143,7 +199,7 @@ def relative_row(placed: Placed, histogram: Histogram) -> RelativeRow:
     return RelativeRow(
         route=figures.route,
         method=figures.method,
-        query_params_normalized=_params(figures),
+        query_params_normalized=params_of(figures.pattern),
         avg_hourly_requests=round(figures.avg_hourly_requests, 3),
         avg_p95_latency_ms=round(figures.avg_p95_ms, 3),
         priority_score=round(placed.priority, 3),
@@ -166,7 +222,7 @@ def plan_row(scored: Scored, pages: list[Page] | None, sampled_requests: int) ->
     return PlanRow(
         route=figures.route,
         method=figures.method,
-        query_params_normalized=_params(figures),
+        query_params_normalized=params_of(figures.pattern),
         cache_priority_score=round(scored.score, 3),
         avg_hourly_requests=round(figures.avg_hourly_requests, 3),
         avg_p95_latency_ms=round(figures.avg_p95_ms, 3),
@@ -177,8 +233,9 @@ def plan_row(scored: Scored, pages: list[Page] | None, sampled_requests: int) ->
     )
 
 
-def _params(figures: PatternFigures) -> dict[str, Any]:
-    return dict(sorted(json.loads(figures.pattern).items()))
+def params_of(pattern: str) -> dict[str, Any]:
+    """The parameters of a pattern, by name."""
+    return dict(sorted(json.loads(pattern).items()))
 
 
 def _success_rate(figures: PatternFigures) -> float:

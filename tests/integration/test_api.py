@@ -35,6 +35,7 @@ NEEDED = {f"{PREFIX}/routes/patterns": {"route": ROUTE}, f"{PREFIX}/routes/trend
 COMMANDS = {
     "/routes/cache-priorities?n=2&days=3": "rank -n 2 --days 3",
     "/routes/cache-priorities?ranking=relative": "rank --relative",
+    "/routes/cache-priorities?ranking=savings": "rank --by savings",
     "/routes/peaks?min_requests=1&n=3": "peaks --min-requests 1 -n 3",
     "/routes/peaks/week?days=5": "peaks --heatmap --days 5",
     f"/routes/patterns?route={ROUTE}": f"patterns {ROUTE}",
@@ -78,17 +79,18 @@ def filled_dsn(migrated_dsn):
     now = dt.datetime.now(dt.UTC)
     events = [
         make_event(
-            now - hours * HOUR,
+            now - hours * HOUR + dt.timedelta(seconds=n),
             route=route,
             duration_ms=100.0 + n,
-            status_code=500 if n % 7 == 0 else 200,
-            error_type="app.Broken" if n % 7 == 0 else None,
+            status_code=500 if n % 14 == 0 else 200,
+            error_type="app.Broken" if n % 14 == 0 else None,
+            response_hash=None if n % 14 == 0 else 7,
             user_id=f"u{n % 5}",
             query_params_normalized={"q": str(n % 3)},
         )
         for route in (ROUTE, "/home", "/\x1b[31m\u202e")
         for hours in (1, 2, 30)
-        for n in range(40)
+        for n in range(120)
     ]
     with connect(migrated_dsn) as connection:
         insert_making_partitions(connection, events, first_day=(now - 3 * DAY).date())

@@ -1,0 +1,145 @@
+"""The ranking by savings, from the raw table to rows that can be shown."""
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from otel_analytics import evidence
+from otel_analytics.analyze import budget, savings
+from otel_analytics.analyze.basis import Basis
+from otel_analytics.analyze.replay import CacheModel, History, Replay
+from otel_analytics.analyze.savings import Obstacle, Pattern, Saving, Terms
+from otel_analytics.present import savings as words
+from otel_analytics.present.rows import SavingsRow
+from otel_analytics.present.savings import SetFigures, savings_row
+from otel_analytics.settings import Settings
+from otel_analytics.store.connection import Connection, snapshot
+from otel_analytics.store.replay import RequestStream
+
+_HOUR_US: Final = 3_600_000_000
+_MICROSECONDS: Final = 1_000_000
+
+
+@dataclass(frozen=True)
+class SavingsRanking:
+    """A ranking by savings and what it rests on.
+
+    Attributes:
+        savings: All that can be ranked, or with a budget what is in the set; best first.
+        patterns: All that were seen, in no order.
+        basis: What was replayed.
+        terms: What is admissible.
+        refused: How many patterns are not ranked, and why.
+        chosen: With a budget, the set; None without.
+        top: Rows to be shown.
+    """
+
+    savings: list[Saving]
+    patterns: list[Pattern]
+    basis: Basis
+    terms: Terms
+    refused: Mapping[Obstacle, int]
+    chosen: SetFigures | None
+    top: int
+
+    @property
+    def rows(self) -> list[SavingsRow]:
+        """The first of them as they are shown."""
+        return [savings_row(each, self.terms) for each in self.savings[: self.top]]
+
+    @property
+    def remark(self) -> str:
+        """What the ranking rests on, or why it is empty; one line."""
+        shown = min(self.top, len(self.savings))
+        return words.remark(self.basis, self.refused, self.terms, self.chosen, shown=shown)
+
+
+def rank_savings(
+    connection: Connection, settings: Settings, *, now: dt.datetime, budget_bytes: int | None = None
+) -> SavingsRanking:
+    """What saves most time at its best admissible time to live, by a replay of the raw requests.
+
+    Args:
+        connection: Where the tables are; not inside a transaction.
+        settings: For `days`, `top_n_routes`, `staleness_limit`, `min_evidence_requests`, `cache_latency_ms`.
+        now: The present.
+        budget_bytes: Memory that all of them together may take; then the best set in place of the best
+            singles.
+
+    Raises:
+        NotMigrated: The tables are missing.
+        StoreUnavailable: PostgreSQL does not answer.
+    """
+    patterns, basis, history = _replayed(connection, settings, now)
+    terms = Terms(settings.staleness_limit, settings.min_evidence_requests, history)
+    ranked = savings.rank(patterns, terms)
+    refused = savings.refusals(patterns, ranked, terms)
+    chosen = None
+    if budget_bytes is not None:
+        ranked, chosen = _best_set(ranked, budget_bytes)
+    return SavingsRanking(ranked, patterns, basis, terms, refused, chosen, settings.top_n_routes)
+
+
+def _replayed(
+    connection: Connection, settings: Settings, now: dt.datetime
+) -> tuple[list[Pattern], Basis, History]:
+    """Replay the history with both keys in one pass."""
+    since = now - dt.timedelta(days=settings.days)
+    shared = Replay(CacheModel(latency_ms=settings.cache_latency_ms))
+    per_user = Replay(CacheModel(latency_ms=settings.cache_latency_ms, per_user=True))
+    hours: set[int] = set()
+    first_us = None
+    with snapshot(connection):
+        stream = RequestStream(connection, since, now)
+        for chunk in stream.chunks():
+            shared.feed(chunk)
+            per_user.feed(chunk)
+            hours.update(np.unique(chunk.start_us // _HOUR_US).tolist())
+            first_us = int(chunk.start_us[0]) if first_us is None else first_us
+        names = stream.names()
+        pairs = list(zip(shared.result(), per_user.result(), strict=True))
+        basis = evidence.basis(
+            connection,
+            [dt.datetime.fromtimestamp(hour * 3_600, dt.UTC) for hour in sorted(hours)],
+            days=settings.days,
+            requests=sum(each.evidence.requests for each, _ in pairs if each.group < len(names)),
+            overflow_requests=sum(each.evidence.requests for each, _ in pairs if each.group >= len(names)),
+        )
+    history = History(
+        asked_seconds=(now - since).total_seconds(),
+        seconds=0.0 if first_us is None else now.timestamp() - first_us / _MICROSECONDS,
+        requests=basis.requests,
+        coverage=basis.coverage,
+    )
+    named = [savings.pattern(names[one.group], one, own) for one, own in pairs if one.group < len(names)]
+    return named, basis, history
+
+
+def _best_set(ranked: list[Saving], budget_bytes: int) -> tuple[list[Saving], SetFigures]:
+    """Of each pattern one admissible way or none, so that they save most together; best first."""
+    ways = [
+        [
+            budget.Way(each.outcome.peak_bytes, round(each.outcome.saved_seconds * _MICROSECONDS))
+            for each in saving.admissible
+        ]
+        for saving in ranked
+    ]
+    found = budget.choose(ways, budget_bytes)
+    taken = [
+        (ways[place][way], saving._replace(option=saving.admissible[way]))
+        for place, (saving, way) in enumerate(zip(ranked, found.ways, strict=True))
+        if way is not None
+    ]
+    taken.sort(key=lambda pair: (-pair[0].saved_us, pair[1].pattern.name))
+    figures = SetFigures(
+        budget_bytes=budget_bytes,
+        patterns=len(taken),
+        without_budget=len(ranked),
+        memory_bytes=sum(way.memory_bytes for way, _ in taken),
+        saved_us=sum(way.saved_us for way, _ in taken),
+        missed_us=found.missed_us,
+    )
+    return [saving for _, saving in taken], figures
