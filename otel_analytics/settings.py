@@ -73,6 +73,7 @@ class Settings:
         cache_latency_ms: What an answer from the cache takes, in milliseconds; a replay saves so much less.
         staleness_limit: Share of the hits, from 0 to 1, that may be stale at a recommended time to live.
         min_evidence_requests: Requests of a pattern below which a replay says that they are few.
+        rules: The rules of `advise`: a table for each that is switched or tuned; see docs/rules.md.
     """
 
     redis_url: str = field(default="redis://localhost:6379/0", repr=False)
@@ -120,6 +121,7 @@ class Settings:
     cache_latency_ms: float = field(default=1.0, metadata={"min": 0, "max": 60_000})
     staleness_limit: float = field(default=0.01, metadata={"min": 0, "max": 1})
     min_evidence_requests: int = field(default=100, metadata=_positive())
+    rules: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for each in dataclasses.fields(self):
@@ -218,6 +220,11 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
         if name not in _FIELDS:
             known = [ENV_PREFIX + each.upper() for each in _FIELDS]
             raise SettingsError(_unknown(variable, "environment variable", known))
+        if _is_table(_TYPES[name]):
+            raise SettingsError(
+                f"environment variable {variable}: the environment cannot hold a table;"
+                f" write [{name}.<name>] into {CONFIG_FILE} instead"
+            )
         try:
             values[name] = _parse(text, _TYPES[name])
         except ValueError as error:
@@ -269,6 +276,8 @@ def _problem(each: "dataclasses.Field[Any]", value: Any) -> str | None:
         return f"must be {_KIND_NAMES[expected]}"
     if expected is tuple:
         return _list_problem(each, value)
+    if expected is Mapping:
+        return _table_problem(value)
     return _number_problem(each, value) if expected in (int, float) else None
 
 
@@ -277,6 +286,16 @@ def _list_problem(each: "dataclasses.Field[Any]", value: tuple[Any, ...]) -> str
         return "must be a list of texts"
     allowed = each.metadata.get("choices")
     return f"may hold only {', '.join(allowed)}" if allowed and not set(value) <= set(allowed) else None
+
+
+def _is_table(kind: Any) -> bool:
+    return typing.get_origin(kind) is Mapping
+
+
+def _table_problem(value: Mapping[str, Any]) -> str | None:
+    # Which names and values there are is known where they are used, which an application has no need to load.
+    wrong = [name for name, table in value.items() if not isinstance(table, Mapping)]
+    return f"{wrong[0]} must be a table, as in [rules.{wrong[0]}]" if wrong else None
 
 
 def _number_problem(each: "dataclasses.Field[Any]", value: float) -> str | None:
@@ -296,6 +315,7 @@ _KIND_NAMES: Final[dict[Any, str]] = {
     float: "a number",
     str: "text",
     tuple: "a list of texts",
+    Mapping: "a table",
 }
 _FIELDS: Final = {each.name: each for each in dataclasses.fields(Settings)}
 _TYPES: Final = typing.get_type_hints(Settings)

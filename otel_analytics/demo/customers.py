@@ -12,6 +12,10 @@ _COUNTRIES: Final = ("DE", "FR", "IT", "ES", "PL", "SE")
 USERS: Final = 400
 _PRODUCTS: Final = 2_000
 _ANONYMOUS: Final = 0.35
+CAMPAIGN: Final = "utm_source"
+"""A parameter that changes no answer."""
+_CAMPAIGNS: Final = ("newsletter", "partner", "search")
+_BY_CAMPAIGN: Final = 0.3
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,8 @@ class Customers:
         match route:
             case "/api/v1/products/{product_id}":
                 path = f"/api/v1/products/{self._products.draw(self._chance) + 1}"
+            case "/api/v1/home":
+                params = self._campaign()
             case "/api/v1/search":
                 params = self._search()
             case "/api/v1/products":
@@ -105,6 +111,12 @@ class Customers:
         if variant >= 2:  # noqa: PLR2004 - two of the four variants
             params["sort"] = "price"
         return {**params, **self._page()}
+
+    def _campaign(self) -> dict[str, str]:
+        """Some come by a link that says where it stood, which the shop does not look at."""
+        if self._chance.random() >= _BY_CAMPAIGN:
+            return {}
+        return {CAMPAIGN: self._chance.choice(_CAMPAIGNS)}
 
     def _page(self) -> dict[str, str]:
         page = min(int(self._chance.expovariate(1.4)) + 1, 9)

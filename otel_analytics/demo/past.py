@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from urllib.parse import urlencode
 
 from otel_analytics.capture.observed import EventIds
-from otel_analytics.demo.customers import Ask, Customers
+from otel_analytics.demo.customers import CAMPAIGN, Ask, Customers
 from otel_analytics.demo.shop import ITEM_TTL_SECONDS, QUOTE_FAILURES
 from otel_analytics.params import ParamRules
 from otel_analytics.record import Event
@@ -38,17 +38,17 @@ class Character(NamedTuple):
 
 # As the live shop behaves on a small machine.
 CHARACTERS: Final = {
-    "/api/v1/home": Character(130, 0.10, 3, 1_700, 600),
-    "/api/v1/search": Character(330, 0.35, 1, 1_600, 3_600),
-    "/api/v1/products": Character(24, 0.35, 21, 2_200, 1_800),
-    "/api/v1/products/{product_id}": Character(6, 0.40, 1, 95, 900),
+    "/api/v1/home": Character(130, 0.10, 3, 1_700, 7_200),
+    "/api/v1/search": Character(330, 0.35, 1, 1_600, 86_400),
+    "/api/v1/products": Character(24, 0.35, 21, 2_200, 7_200),
+    "/api/v1/products/{product_id}": Character(6, 0.40, 1, 95, 86_400),
     "/api/v1/categories": Character(5, 0.35, 1, 190, 86_400),
     "/api/v1/me/recommendations": Character(168, 0.10, 1, 260, 1_800),
     "/api/v1/me/cart": Character(5, 0.40, 1, 110, 300),
     "/api/v1/orders": Character(42, 0.25, 3, 20, 0),
     "/api/v1/orders/{order_id}": Character(5, 0.40, 1, 50, 0),
     "/api/v1/shipping/quote": Character(202, 0.35, 0, 30, 86_400),
-    "/api/v1/reports/sales": Character(1_830, 0.20, 1, 420, 900),
+    "/api/v1/reports/sales": Character(1_830, 0.20, 1, 420, 86_400),
     "/api/v1/stock/events": Character(2_420, 0.01, 0, 190, 0),
 }
 
@@ -128,14 +128,15 @@ class _Past:
             response_size_bytes=round(character.size * self._chance.uniform(0.8, 1.2)),
             db_query_count=queries,
             cache_status=cache_status,
-            response_hash=_hash(ask, key, moment) if ask.method == "GET" and status == 200 else None,  # noqa: PLR2004
+            response_hash=_hash(ask, moment) if ask.method == "GET" and status == 200 else None,  # noqa: PLR2004
         )
 
 
-def _hash(ask: Ask, key: str, moment: float) -> int:
+def _hash(ask: Ask, moment: float) -> int:
     """The same as long as the answer is, and another one for each user where the answer is."""
     fresh = CHARACTERS[ask.route].fresh_seconds
     version = int(moment // fresh) if fresh else round(moment * 1e6)
     whose = ask.user if "/me/" in ask.route else ""
-    text = f"{key} {whose} {version}".encode()
+    asked = urlencode({name: value for name, value in ask.params.items() if name != CAMPAIGN})
+    text = f"{ask.path}?{asked} {whose} {version}".encode()
     return (zlib.crc32(text) << 32 | zlib.crc32(text[::-1])) - 2**63
