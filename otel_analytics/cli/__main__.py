@@ -19,6 +19,7 @@ from typer.exceptions import TyperException
 
 from otel_analytics._version import __version__
 from otel_analytics.cli import (
+    advise,
     audit,
     demo,
     dlq,
@@ -90,6 +91,7 @@ def _options(
 app.command()(rank.rank)
 app.command()(plan.plan)
 app.command()(simulate.simulate)
+app.command()(advise.advise)
 app.command()(peaks.peaks)
 app.command()(patterns.patterns)
 app.command()(trends.trends)
