@@ -31,6 +31,7 @@ from otel_analytics.cli import (
     peaks,
     plan,
     rank,
+    report,
     rollup,
     simulate,
     slow,
@@ -99,6 +100,7 @@ app.command()(errors.errors)
 app.command()(slow.slow)
 app.command()(users.users)
 app.command()(live.live)
+app.command()(report.report)
 app.command()(worker.worker)
 app.command()(migrate.migrate)
 app.command()(rollup.rollup)
