@@ -251,7 +251,7 @@ class _Gathering:
                     [each._replace(key=each.key_without) for each in requests], ttl, per_user=per_user
                 ),
             )
-        return ParameterFacts(param.name, param.requests, found, per_user, ttl, *ratios)
+        return ParameterFacts(*param, found, per_user, ttl, *ratios)
 
 
 def _hit_ratio(requests: Sequence[KeyedRequest], ttl: float, *, per_user: bool) -> float:

@@ -1,6 +1,7 @@
 """Findings and rules as others read them: rows for programs, paragraphs for people."""
 
 import json
+import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TextIO
@@ -17,6 +18,8 @@ _INDENT: Final = " " * 8
 _ARROW: Final = " " * 5 + "-> "
 _WIDEST: Final = 120
 _NARROWEST: Final = 40
+_NO_BREAK: Final = "\N{NO-BREAK SPACE}"
+_UNIT: Final = re.compile(r"(\d) (%|s|ms|bytes|kB|MB|GB)(?!\w)")
 
 
 class AdviceRow(NamedTuple):
@@ -126,15 +129,10 @@ def print_rules(rows: Sequence[RuleRow], file: TextIO) -> None:
         console.print(head)
         console.print(Text("\n".join(_wrapped(row.summary, "    ", width))), soft_wrap=True)
         for name, limit in row.thresholds.items():
-            changed = f" (default {limit['default']:g})" if name in row.set_by_file else ""
-            console.print(
-                Text(
-                    "\n".join(
-                        _wrapped(f"{name} = {limit['value']:g}{changed}: {limit['meaning']}", "      ", width)
-                    )
-                ),
-                soft_wrap=True,
-            )
+            changed = f" (default {limit['default']:.12g})" if name in row.set_by_file else ""
+            text = f"{name} = {limit['value']:.12g}{changed}: {limit['meaning']}"
+            lines = _wrapped(text, "      ", width - 2)
+            console.print(Text("\n  ".join(lines)), soft_wrap=True)
 
 
 def basis_line(history: History, routes: int, hidden: Mapping[str, int]) -> str:
@@ -174,11 +172,13 @@ def _subject(row: AdviceRow) -> str:
 
 
 def _wrapped(text: str, first: str, width: int) -> list[str]:
-    return textwrap.wrap(
-        harmless(text),
+    """Lines of so many columns, which do not part a figure from its unit."""
+    lines = textwrap.wrap(
+        _UNIT.sub(rf"\1{_NO_BREAK}\2", harmless(text)),
         width,
         initial_indent=first,
         subsequent_indent=" " * len(first),
         break_long_words=False,
         break_on_hyphens=False,
     )
+    return [line.replace(_NO_BREAK, " ") for line in lines]

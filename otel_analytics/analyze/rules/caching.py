@@ -128,8 +128,9 @@ def _pages(facts: RouteFacts) -> list[str]:
     by_share = sorted(
         (page for pages in facts.pages.values() for page in pages), key=lambda page: -page.share
     )
-    if not by_share or by_share[0].share == _FULL:
+    if not by_share or by_share[0].share == _FULL or by_share[0].share < _MOSTLY:
         return []
+    return []
     return ["the first page" if not page.varying else _pairs(page.varying) for page in by_share[:1]]
 
 
@@ -290,9 +291,9 @@ def _irrelevant(facts: RouteFacts, param: ParameterFacts, gain: float) -> Findin
     return Finding(
         severity="medium" if gain >= _MEDIUM_GAIN else "low",
         message=(
-            f"The parameter {param.name} never changed the body: {found.equal:,} of {found.compared:,}"
-            " requests got what the one before had got with another value, the others what was new by then;"
-            f" {found.senders:,} values."
+            f"The parameter {param.name} ({param.values:,} value{'' if param.values == 1 else 's'}) never"
+            f" changed the body: {found.equal:,} of {found.compared:,} requests got the same as the one"
+            " before, which had another value or none; the others got what was new by then."
         ),
         advice=(
             f"Leave {param.name} out of the cache key: the hit ratio goes from {ratios}"
@@ -306,7 +307,7 @@ def _irrelevant(facts: RouteFacts, param: ParameterFacts, gain: float) -> Findin
         evidence={
             "parameter": param.name,
             "sampled_requests_with_it": param.requests,
-            "values": found.senders,
+            "values": param.values,
             "compared": found.compared,
             "equal": found.equal,
             "ttl_seconds": param.ttl_seconds,

@@ -55,6 +55,7 @@ class ParameterFacts(NamedTuple):
     Attributes:
         name: As sent.
         requests: Sampled requests that have it.
+        values: Different values among them.
         dependence: Whether answers depend on it.
         per_user: Whether the user was a part of the key.
         ttl_seconds: The time to live of the two replays that follow.
@@ -64,6 +65,7 @@ class ParameterFacts(NamedTuple):
 
     name: str
     requests: int
+    values: int
     dependence: Dependence
     per_user: bool
     ttl_seconds: float

@@ -14,8 +14,8 @@ def already_cached(facts: RouteFacts, limits: Limits) -> Iterator[Finding]:
     """A cache of the application's own answers here, and this is what comes of it.
 
     By the cache status that capture saw (`set_cache_status`, `Cache-Status`, `X-Cache`, ...) in the latest
-    requests. It works where enough requests are hits, and a hit is quick against a miss; then the finding is for
-    information. Silent where cache-regression speaks.
+    requests. It works where enough requests are hits, and a hit is quick against a miss; then the finding
+    is for information. Silent where cache-regression speaks.
     """
     sample = facts.sample
     seen = sample.cache_hits + sample.cache_misses
