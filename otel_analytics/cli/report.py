@@ -48,11 +48,11 @@ def report(
     top: Top = None,
     days: Days = None,
 ) -> None:
-    """Write one page that answers it all: what to cache, why, and what that rests on.
+    """Write one page that has it all: what to cache, and why.
 
-    The page is a single HTML file that needs no network: the rankings, what each time to live would save, the
-    traffic of the week, slow and failing routes. It replays the recorded requests, so it takes as long as
-    rank --by savings.
+    The page is a single HTML file that needs no network: what to cache first, what each time to live would
+    save, findings, rankings, the traffic of the week, slow and failing routes. It takes as long as rank --by
+    savings and advise together.
     """
     settings = load_settings(context, top_n_routes=top, days=days)
     from otel_analytics.present.report import html_page

@@ -120,7 +120,9 @@ def test_the_page_in_a_browser(page, tmp_path):
         assert chromium.run("[document.documentElement.scrollWidth, innerWidth]") == [390, 390]
         assert chromium.run(SMALLEST) >= 9
 
-        chromium.open(page, media="print")
+        chromium.open(page, media="print", scheme="dark")
+        assert chromium.run("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+        assert min(chromium.run(CONTRASTS))[0] >= 4.5
         assert chromium.run("getComputedStyle(document.querySelector('nav')).display") == "none"
         chromium.open(page)
         assert chromium.run("document.title").startswith("What to cache")

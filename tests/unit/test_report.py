@@ -216,6 +216,13 @@ def test_what_is_advised_says_what_it_rests_on():
     assert "long ttl: the time to live is more than a tenth of the history." in words
 
 
+def test_a_flood_of_findings_does_not_make_the_page_large():
+    row = AdviceRow("error-prone", "high", "/items", "GET", None, "Found.", "Do it.", {}, "SELECT 1")
+    page = html_page(make_contents(findings=Part([row] * 5_000, "Based on 200 requests.")))
+    assert len(page) < 200_000
+    assert "4,950 more are left out here" in page
+
+
 def test_without_data_every_section_says_why():
     words = Seen(html_page(make_contents(**EMPTY))).text
     assert words.count("No figures yet.") >= 6

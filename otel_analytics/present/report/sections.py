@@ -20,6 +20,8 @@ FIRST: Final = 5
 """Patterns that are advised in words."""
 CURVES: Final = 6
 """Patterns that are shown at every time to live."""
+MOST_FINDINGS: Final = 50
+"""Each with its statement; more of them would be a page of another kind."""
 _INFO: Final = "info"
 _NONE: Final = "\N{EN DASH}"
 
@@ -254,6 +256,8 @@ def reading(contents: Contents) -> Html:
 
 
 def _findings(rows: Sequence[AdviceRow]) -> Html | None:
+    if not rows:
+        return None
     items = (
         element(
             "li",
@@ -270,9 +274,13 @@ def _findings(rows: Sequence[AdviceRow]) -> Html | None:
                 element("pre", element("code", f"{row.sql};"), tabindex=0),
             ),
         )
-        for row in rows
+        for row in rows[:MOST_FINDINGS]
     )
-    return element("ul", *items, class_="findings") if rows else None
+    more = f"{len(rows) - MOST_FINDINGS:,} more are left out here; see: otel-analytics advise --all"
+    return join(
+        element("ul", *items, class_="findings"),
+        element("p", more) if len(rows) > MOST_FINDINGS else None,
+    )
 
 
 def _unpromising(contents: Contents) -> Html | None:

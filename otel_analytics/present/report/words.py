@@ -10,7 +10,7 @@ from otel_analytics.present.simulation import SimulationRow, bytes_text, ttl_tex
 from otel_analytics.present.tables import percent
 from otel_analytics.present.text import params_text, shorten_end
 
-_MOST: Final = 160
+_MOST: Final = 100
 """Characters of parameters, or of a route, that are shown."""
 _MINUTE, _HOUR = 60, 3_600
 _UNITS: Final = {"s": "second", "m": "minute", "h": "hour", "d": "day"}
