@@ -26,6 +26,8 @@ HOSTILE = (
 )
 PARAMS = {"q": "<img src=//evil.invalid/x>", "'\"": "</script></table>", "long": "word" * 100}
 TAB = ("Tab", 9)
+A4 = 700
+"""Pixels of the style sheet between the margins of the paper."""
 
 LINKS = "[...document.querySelectorAll('a[href], summary, [tabindex=\"0\"]')]"
 FOCUSED = f"""(() => {{
@@ -120,7 +122,8 @@ def test_the_page_in_a_browser(page, tmp_path):
         assert chromium.run("[document.documentElement.scrollWidth, innerWidth]") == [390, 390]
         assert chromium.run(SMALLEST) >= 9
 
-        chromium.open(page, media="print", scheme="dark")
+        chromium.open(page, media="print", scheme="dark", width=A4)
+        assert chromium.run("document.documentElement.scrollWidth") == A4
         assert chromium.run("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
         assert min(chromium.run(CONTRASTS))[0] >= 4.5
         assert chromium.run("getComputedStyle(document.querySelector('nav')).display") == "none"

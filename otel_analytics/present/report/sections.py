@@ -1,5 +1,6 @@
 """The sections of the page, each from its part of the contents."""
 
+import math
 from collections.abc import Sequence
 from typing import Final
 
@@ -118,9 +119,9 @@ def relative(contents: Contents) -> Html:
         *_names(rows),
         Column("Requests an hour", [compact(row.avg_hourly_requests) for row in rows]),
         Column("p95, ms", [compact(row.avg_p95_latency_ms) for row in rows]),
-        Column("Requests, percentile", [f"{row.popularity_percentile:.0f}" for row in rows]),
-        Column("p95, percentile", [f"{row.latency_percentile:.0f}" for row in rows]),
-        Column("Users, percentile", [f"{row.user_percentile:.0f}" for row in rows]),
+        Column("Requests, percentile", [str(math.floor(row.popularity_percentile)) for row in rows]),
+        Column("p95, percentile", [str(math.floor(row.latency_percentile)) for row in rows]),
+        Column("Users, percentile", [str(math.floor(row.user_percentile)) for row in rows]),
         Column("Priority", [f"{row.priority_score:.1f}" for row in rows]),
         Column("2xx, %", [percent(row.success_rate) for row in rows]),
     ]
