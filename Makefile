@@ -11,7 +11,7 @@ format ?=
 min_requests ?=
 min_latency ?=
 
-.PHONY: help demo demo-once test bench-replay lint format docs lock clean cache-analysis cache-analysis-relative
+.PHONY: help demo demo-once test bench-replay bench-advice lint format docs lock clean cache-analysis cache-analysis-relative
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -39,6 +39,9 @@ test: $(READY) ## Run all tests, fast ones first
 bench-replay: $(READY) ## Measure the replay with 1 and 10 million requests
 	@$(BIN)/python bench/replay.py
 
+bench-advice: $(READY) ## Measure how much of what a cache can save each ranking finds
+	@$(BIN)/python bench/advice.py
+
 lint: $(READY) ## Check style, types and the direction of imports
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -57,7 +60,7 @@ cache-analysis-relative: $(READY) ## Rank every route against the others: n= day
 	@$(BIN)/otel-analytics rank --relative $(if $(n),-n '$(n)') $(if $(days),--days '$(days)') \
 		$(if $(format),--format '$(format)')
 
-docs: $(READY) ## Write the pages that follow from the code anew: cli.md, fields.md, settings.md
+docs: $(READY) ## Write the pages that follow from the code anew: cli, fields, rules, settings
 	@$(BIN)/python docs/build.py
 
 lock: $(READY) ## Resolve the dependencies anew into requirements.lock

@@ -55,7 +55,8 @@ def rank(  # noqa: PLR0917 - options, which nobody gives by position
     """
     by = _ranked_by(by, relative=relative)
     if by != "absolute" and not (min_requests is None and min_latency is None):
-        raise UsageError(f"--by {by} has no thresholds; leave out --min-requests and --min-latency")
+        named = "--relative" if relative else f"--by {by}"
+        raise UsageError(f"{named} has no thresholds; leave out --min-requests and --min-latency")
     if budget is not None and by != "savings":
         raise UsageError("--budget needs --by savings")
     if explain is not None and (by != "absolute" or output != "table" or top is not None):
