@@ -1,4 +1,4 @@
-"""Writes the pages that follow from the code: cli.md, fields.md and settings.md. Run it with `make docs`."""
+"""Writes the pages that follow from the code: cli, fields, rules and settings. Run it with `make docs`."""
 
 import dataclasses
 import inspect
@@ -13,8 +13,11 @@ os.environ["COLUMNS"] = "80"
 
 import typer
 
+from otel_analytics import advice
+from otel_analytics.analyze.rules import RULES
 from otel_analytics.cli.__main__ import PROGRAM, app
 from otel_analytics.present import answers
+from otel_analytics.present.advice import AdviceRow, RuleRow
 from otel_analytics.present.rows import AbsoluteRow, PlanRow, RelativeRow, SavingsRow
 from otel_analytics.settings import ENV_PREFIX, Settings
 
@@ -24,6 +27,8 @@ ROWS: Final[dict[str, Any]] = {
     "rank --relative": RelativeRow,
     "rank --by savings": SavingsRow,
     "plan": PlanRow,
+    "advise": AdviceRow,
+    "advise --rules": RuleRow,
     "peaks": answers.PeakRow,
     "peaks --heatmap": answers.WeekRow,
     "patterns": answers.PatternRow,
@@ -38,7 +43,7 @@ ROWS: Final[dict[str, Any]] = {
 
 def pages() -> dict[str, str]:
     """File name to content, as the code has it."""
-    return {"cli.md": cli(), "fields.md": fields(), "settings.md": settings()}
+    return {"cli.md": cli(), "fields.md": fields(), "rules.md": rules(), "settings.md": settings()}
 
 
 def cli() -> str:
@@ -83,6 +88,46 @@ def fields() -> str:
             meanings |= {name: known[name] for name in missing}
         lines += ["", f"## {command}", "", "| field | meaning |", "| --- | --- |"]
         lines += (f"| `{name}` | {meanings[name]} |" for name in row._fields)
+    return "\n".join(lines) + "\n"
+
+
+def rules() -> str:
+    """Every rule as its docstring has it, with its thresholds."""
+    lines = [
+        "# The rules of advise",
+        "",
+        "Made from the code by `make docs`. `otel-analytics advise` gathers what is known of each route and",
+        "method, and lets each rule find something or be silent; false alarms are worse than silence. A",
+        "finding has a severity (`high`: much to gain, or somebody may see another's data; `medium`; `low`;",
+        "`info`: true, and nothing need be done, shown with `--all`, a ROUTE or `--rule`), its figures, a",
+        "statement that shows them (`--sql`, and in JSON), and what to do.",
+        "",
+        "What it reads: the raw requests of the span once, for the replay ([replay.md](replay.md)); the",
+        f"hourly table; and the latest {advice.SAMPLE:,} raw requests of each route and method, for what is",
+        "compared one by one, a tenth of a second each time. Of the parameters of a route, the",
+        f"{advice.MOST_PARAMS} used most are looked at.",
+        "Routes with fewer requests than the setting `min_evidence_requests` are left alone.",
+        "",
+        "Rules are switched and tuned in `otel-analytics.toml`; the environment cannot hold tables:",
+        "",
+        "```toml",
+        "[rules.slow-tail]",
+        "min_ratio = 20",
+        "",
+        "[rules.classic-score]",
+        "enabled = true",
+        "```",
+        "",
+        "`otel-analytics advise --rules` lists them as they are set. A name that does not exist is an error.",
+    ]
+    for rule in RULES:
+        lines += ["", f"## {rule.id}", "", rule.text, ""]
+        if not rule.enabled:
+            lines += ["Off unless the file says `enabled = true`, or `--rule` names it.", ""]
+        lines += ["| threshold | default | what it is |", "| --- | --- | --- |"]
+        lines += (
+            f"| `{name}` | `{limit.default:.12g}` | {limit.meaning} |" for name, limit in rule.limits.items()
+        )
     return "\n".join(lines) + "\n"
 
 

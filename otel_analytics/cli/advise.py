@@ -54,8 +54,11 @@ def advise(  # noqa: PLR0917 - options, which nobody gives by position
         _list_rules(settings, output)
         return
     from otel_analytics import advice
+    from otel_analytics.analyze.rules import chosen, configured
     from otel_analytics.present import advice as words
 
+    # What is used wrongly is said before anything is asked of a server.
+    chosen(configured(settings.rules), rule or ())
     with connected(settings) as connection, Progress() as progress:
         found = advice.advise(
             connection,

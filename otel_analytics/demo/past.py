@@ -39,16 +39,16 @@ class Character(NamedTuple):
 # As the live shop behaves on a small machine.
 CHARACTERS: Final = {
     "/api/v1/home": Character(130, 0.10, 3, 1_700, 7_200),
-    "/api/v1/search": Character(330, 0.35, 1, 1_600, 86_400),
+    "/api/v1/search": Character(330, 0.35, 1, 1_600, 172_800),
     "/api/v1/products": Character(24, 0.35, 21, 2_200, 7_200),
-    "/api/v1/products/{product_id}": Character(6, 0.40, 1, 95, 86_400),
+    "/api/v1/products/{product_id}": Character(6, 0.40, 1, 95, 172_800),
     "/api/v1/categories": Character(5, 0.35, 1, 190, 86_400),
     "/api/v1/me/recommendations": Character(168, 0.10, 1, 260, 1_800),
     "/api/v1/me/cart": Character(5, 0.40, 1, 110, 300),
     "/api/v1/orders": Character(42, 0.25, 3, 20, 0),
     "/api/v1/orders/{order_id}": Character(5, 0.40, 1, 50, 0),
     "/api/v1/shipping/quote": Character(202, 0.35, 0, 30, 86_400),
-    "/api/v1/reports/sales": Character(1_830, 0.20, 1, 420, 86_400),
+    "/api/v1/reports/sales": Character(1_830, 0.20, 1, 420, 172_800),
     "/api/v1/stock/events": Character(2_420, 0.01, 0, 190, 0),
 }
 

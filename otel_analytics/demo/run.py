@@ -421,6 +421,7 @@ def _stay(places: Places, console: Console) -> None:
     console.print(
         f"\n[bold]It stays up.[/] In another terminal, in this directory:\n"
         f"  export {ENV_PREFIX}CONFIG={config}\n"
+        f"  otel-analytics advise               what to cache, what never to share, what else stands out\n"
         f"  otel-analytics plan                 what a caching layer reads\n"
         f"  otel-analytics audit                every accepted event, accounted for\n"
         f"  otel-analytics doctor               is everything as it should be?\n"

@@ -18,6 +18,10 @@ _INDENT: Final = " " * 8
 _ARROW: Final = " " * 5 + "-> "
 _WIDEST: Final = 120
 _NARROWEST: Final = 40
+_DAY: Final = 86_400
+_HOUR: Final = 3_600
+_ENOUGH: Final = 0.9
+"""Of the days asked for; less is said, as by the caveat `short history`."""
 _NO_BREAK: Final = "\N{NO-BREAK SPACE}"
 _UNIT: Final = re.compile(r"(\d) (%|s|ms|bytes|kB|MB|GB)(?!\w)")
 
@@ -148,14 +152,19 @@ def basis_line(history: History, routes: int, hidden: Mapping[str, int]) -> str:
         if history.coverage is None
         else f"coverage {int(history.coverage * 10_000) / 100:g} %"
     )
-    days = history.seconds / 86_400
-    asked = history.asked_seconds / 86_400
-    short = f" of the {asked:g} asked for" if days < 0.9 * asked else ""
+    short = history.seconds < _ENOUGH * history.asked_seconds
+    asked = f" of the {history.asked_seconds / _DAY:g} days asked for" if short else ""
     more = sum(hidden.values())
-    return (
-        f"Based on {history.requests:,} requests of {routes:,} routes in {days:.1f} days{short}; {coverage}."
-        + (f" {more:,} more for information: --all." if more else "")
+    requests = f"{history.requests:,} requests of {routes:,} route{'' if routes == 1 else 's'}"
+    return f"Based on {requests} in {_span(history.seconds)}{asked}; {coverage}." + (
+        f" {more:,} more for information: --all." if more else ""
     )
+
+
+def _span(seconds: float) -> str:
+    if seconds < 2 * _DAY:
+        return f"{seconds / _HOUR:.1f} hours"
+    return f"{seconds / _DAY:.1f} days"
 
 
 def nothing_found(history: History, days: int, route: str | None) -> str:

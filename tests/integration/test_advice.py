@@ -10,6 +10,7 @@ from traffic import Traffic
 from otel_analytics import advice
 from otel_analytics.errors import SettingsError, UsageError
 from otel_analytics.rollup import rollup_touched
+from otel_analytics.store import advice as store
 from otel_analytics.store import partitions
 from otel_analytics.store.events import insert_events
 
@@ -126,7 +127,7 @@ def characters():
         .route("/popular", moment=hot)
         .route("/changes-each-time", **once)
         .route("/hardly-twice", body=lambda ask: ask.params["page"], moment=hot, params=lambda chance: {
-            "page": str(chance.randrange(9_000))})
+            "page": str(chance.randrange(10**6))})
         .route("/nobody-named", users=0, moment=hot)
         .route("/no-body-known", moment=hot, response_hash=None)
         .route("/one-user", users=1, moment=hot)
@@ -379,3 +380,76 @@ def test_an_empty_table_is_no_failure(connection):
     assert answer.rows == []
     assert answer.history.requests == 0
     assert answer.since == NOW - dt.timedelta(days=7)
+
+
+def naive_dependence(events, sender_of, key_of):
+    """The definitions of `Dependence`, one request after the other."""
+    counts = dict.fromkeys(("compared", "equal", "returns", "kept", "contradicted", "own_returns"), 0)
+    of_sender = {}
+    by_key = {}
+    for event in sorted(events, key=lambda each: (each.timestamp_us, each.event_id)):
+        by_key.setdefault(key_of(event), []).append(event)
+    for requests in by_key.values():
+        for place, event in enumerate(requests):
+            sender, own = sender_of(event), of_sender.setdefault(sender_of(event), [0, 0, 0])
+            own[0] += 1
+            before = requests[:place]
+            if not before or end_us(before[-1]) > event.timestamp_us:
+                continue
+            last = before[-1]
+            if None not in (sender, sender_of(last)) and sender != sender_of(last):
+                counts["compared"] += 1
+                own[1] += 1
+                counts["equal"] += last.response_hash == event.response_hash
+                own[2] += last.response_hash == event.response_hash
+            same = [n for n, each in enumerate(before) if each.response_hash == event.response_hash]
+            if same and same[-1] < place - 1:
+                counts["returns"] += end_us(before[same[-1]]) <= before[same[-1] + 1].timestamp_us
+            mine = [n for n, each in enumerate(before) if sender_of(each) == sender]
+            if sender is not None and mine and mine[-1] < place - 1:
+                kept = before[mine[-1]].response_hash == event.response_hash
+                counts["kept"] += kept
+                counts["contradicted"] += kept and last.response_hash != event.response_hash
+            if len(mine) > 1 and before[mine[-1]].response_hash != event.response_hash:
+                counts["own_returns"] += before[mine[-2]].response_hash == event.response_hash
+    known = {sender: own for sender, own in of_sender.items() if sender is not None}
+    return counts | {
+        "requests": len(events),
+        "senders": len(known),
+        "equal_senders": sum(equal > 0 for _, _, equal in of_sender.values()),
+        "lone": sum(requests == 1 for requests, _, _ in known.values()),
+        "unproven": sum(
+            not equal and (requests >= 5 or (requests > 1 and compared > 0))
+            for requests, compared, equal in known.values()
+        ),
+    }
+
+
+def end_us(event):
+    return event.timestamp_us + round(event.duration_ms * 1_000)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_dependence_is_what_its_definitions_say(connection, seed):
+    traffic = Traffic(seed=seed).route(
+        "/any",
+        requests=400,
+        users=12,
+        anonymous=0.2,
+        params=params(sort=lambda chance: chance.choice(["x", "y", None])),
+        moment=hot,
+        body=lambda ask: ask.chance.randrange(3),
+        fields=lambda ask: {"duration_ms": ask.chance.choice([1.0, 60_000.0])},
+    )
+    insert_events(connection, traffic.events)
+    span = store.Span(NOW - DAY, NOW, 1_000)
+    by_user = store.dependence(connection, span, "/any", "GET")
+    assert by_user._asdict() == naive_dependence(
+        traffic.events, lambda each: each.user_id, lambda each: tuple(each.query_params.items())
+    )
+    by_sort = store.dependence(connection, span, "/any", "GET", param="sort", per_user=True)
+    assert by_sort._asdict() == naive_dependence(
+        traffic.events,
+        lambda each: each.query_params.get("sort", "absent"),
+        lambda each: (each.query_params["q"], each.user_id),
+    )

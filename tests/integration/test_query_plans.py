@@ -222,3 +222,20 @@ def test_the_other_questions_read_their_days_and_by_index(seeded, subtests):
         raw = scans(plan, "route_analytics_y")
         assert len(raw) == 8
         assert all(kinds <= INDEXED for kinds in raw.values())
+
+
+def test_advice_reads_its_days_and_by_index(seeded, subtests):
+    week = {"since": NOW - 7 * DAY, "until": NOW, "route": None, "method": None}
+    for name in ("totals", "hours_of_day"):
+        with subtests.test("of a hundred days, the ones asked for", name=name):
+            plan = explain(seeded, load("advice")[name], week)
+            assert scans(plan, "route_analytics_hourly")["route_analytics_hourly"] <= INDEXED
+            assert "timestamp" in " ".join(node.get("Index Cond", "") for node in plan)
+
+    span = {"since": NOW - 8 * DAY, "until": NOW - DAY, "route": "/route/7", "method": "GET", "sample": 1_000}
+    more = {"most": 10, "longest": 2_048, "param": "q", "per_user": True}
+    for name in ("sample", "parameters", "dependence", "keyed_requests"):
+        with subtests.test("the latest requests of a route are looked up by route and time", name=name):
+            raw = scans(explain(seeded, load("advice")[name], {**span, **more}), "route_analytics_y")
+            assert len(raw) == 8
+            assert all(kinds <= INDEXED for kinds in raw.values()), raw

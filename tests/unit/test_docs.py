@@ -24,7 +24,7 @@ def built():
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("page", ["cli.md", "fields.md", "settings.md"])
+@pytest.mark.parametrize("page", ["cli.md", "fields.md", "rules.md", "settings.md"])
 def test_a_page_made_from_the_code_is_up_to_date(built, page):
     assert (ROOT / "docs" / page).read_text() == built[page], "run: make docs"
 

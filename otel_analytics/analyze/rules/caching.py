@@ -1,7 +1,7 @@
 """Rules about what to cache and how, and what never to share."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from otel_analytics.analyze.absolute import score
@@ -124,19 +124,18 @@ def _severity(share: float) -> Severity:
 
 
 def _pages(facts: RouteFacts) -> list[str]:
-    """Which pages to cache, where the requests for one pattern differ in more than the pattern."""
-    by_share = sorted(
-        (page for pages in facts.pages.values() for page in pages), key=lambda page: -page.share
-    )
-    if not by_share or by_share[0].share == _FULL or by_share[0].share < _MOSTLY:
-        return []
-    return []
-    return ["the first page" if not page.varying else _pairs(page.varying) for page in by_share[:1]]
+    """The page that most ask for, by the pattern with most requests; none where that has one page only."""
+    largest = max(facts.patterns, key=lambda each: each.evidence.requests)
+    pages = facts.pages.get(largest.pattern, [])
+    return [
+        _pairs(page.varying) if page.varying else "the first page"
+        for page in pages
+        if _MOSTLY <= page.share < _FULL
+    ]
 
 
-def _pairs(varying: object) -> str:
-    items = varying.items() if isinstance(varying, dict) else ()
-    return "&".join(f"{name}={value}" for name, value in items)
+def _pairs(varying: Mapping[str, object]) -> str:
+    return "&".join(f"{name}={value}" for name, value in varying.items())
 
 
 def _choices(facts: RouteFacts) -> list[_Choice]:
@@ -236,7 +235,10 @@ def never_share(facts: RouteFacts, limits: Limits) -> Iterator[Finding]:
                 " got the same body again, somebody else had got a different one to the same request in"
                 " between."
             ),
-            advice="Never share a copy: Cache-Control: private, or the user in the key.",
+            advice=(
+                "Never share a copy: Cache-Control: private, or in the key what it depends on: the user, or"
+                " perhaps a header such as Accept-Language."
+            ),
             evidence=evidence,
             proof=Proof("dependence"),
             weight=facts.totals.seconds,
