@@ -41,10 +41,8 @@ def print_explanations(settings: "Settings", route: str) -> None:
             typer.echo()
         _print(settings, (route, method, pattern), standings, saved)
     if len(names) > _MOST:
-        fewer = (
-            f"The other {len(names) - _MOST:,} of {len(names):,} patterns of the route have fewer requests."
-        )
-        print_remark(f"{fewer} {_basis(standings, saved)}", with_table=True)
+        most = f"Shown are the {_MOST} of the route's {len(names):,} patterns that have most requests."
+        print_remark(f"{most} {_basis(standings, saved)}", with_table=True)
     else:
         print_remark(_basis(standings, saved), with_table=True)
 

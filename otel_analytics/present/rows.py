@@ -121,7 +121,7 @@ class SavingsRow(NamedTuple):
         other_user_hits: Compared hits of a known user who got the copy of another known user.
         other_user_stale_hits: Of these, those that differ.
         peak_relief: Share of the requests of the pattern's busiest hour that the cache takes off.
-        caveats: What to bear in mind, from: `short history`, `long ttl`, `coverage`, `unknown bodies`.
+        caveats: What to bear in mind, from: `short history`, `long ttl`, `coverage`.
     """
 
     route: str

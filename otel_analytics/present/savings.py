@@ -14,12 +14,7 @@ from otel_analytics.present.simulation import bytes_text, ttl_text
 from otel_analytics.present.tables import Column, console_for, percent, print_columns
 from otel_analytics.present.text import compact, harmless, params_text
 
-_MARKS: Final[dict[Caveat, str]] = {
-    "short history": "h",
-    "long ttl": "t",
-    "coverage": "c",
-    "unknown bodies": "b",
-}
+_MARKS: Final[dict[Caveat, str]] = {"short history": "h", "long ttl": "t", "coverage": "c"}
 _MICROSECONDS: Final = 1_000_000
 _TWO_DECIMALS_BELOW: Final = 9.995
 
