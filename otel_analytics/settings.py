@@ -72,7 +72,8 @@ class Settings:
         pages_to_cache_per_route: How many first pages of a paginated route `plan` recommends.
         cache_latency_ms: What an answer from the cache takes, in milliseconds; a replay saves so much less.
         staleness_limit: Share of the hits, from 0 to 1, that may be stale at a recommended time to live.
-        min_evidence_requests: Requests of a pattern below which a replay says that they are few.
+        min_evidence_requests: Requests of a pattern below which a replay says that they are few, and the
+            ranking by savings leaves it out.
         rules: The rules of `advise`: a table for each that is switched or tuned; see docs/rules.md.
     """
 
