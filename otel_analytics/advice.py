@@ -1,9 +1,9 @@
 """What the rules have to say: the facts gathered from the tables, the findings ready to be shown.
 
-The cost: one stream of the raw requests of the span through two replays (about half a million requests a
-second), the hourly table once, and for each route and method at most `SAMPLE` of its latest raw requests,
-read once for the sample and once for each question whether its answers depend on the user or on a parameter
-(0.1 s each).
+The cost: one stream of the raw requests of the span through two replays, the hourly table once, and for each
+route and method at most `SAMPLE` of its latest raw requests, read once for the sample and once for each
+question whether its answers depend on the user or on a parameter (0.15 s each). Two million requests of a
+hundred routes with two parameters each take a minute and a half, and 190 MB.
 """
 
 import datetime as dt
@@ -39,7 +39,7 @@ from otel_analytics.store.connection import Connection
 from otel_analytics.store.replay import RequestStream
 
 SAMPLE: Final = 20_000
-"""The latest raw requests of a route and method that are looked at one by one."""
+"""The latest raw requests of a route and method that are looked at, among ten times as many of the route."""
 FORMS: Final = 5_000
 """The latest raw requests of a route that tell which pages are asked for."""
 MOST_PARAMS: Final = 10

@@ -373,6 +373,12 @@ def test_the_sample_bounds_what_is_looked_at(connection, monkeypatch):
     rows = {row.rule: row for row in advised(connection, traffic).rows}
     assert rows["never-share"].evidence["sampled_requests"] == 200
     assert rows["cache-candidate"].evidence["requests"] == 800
+    # A method that is rare on a busy route does not lead through all of the route.
+    span = store.Span(NOW - DAY, NOW, 20)
+    rare = Traffic().route("/popular", requests=5, method="HEAD", moment=lambda _: NOW - 2 * HOUR)
+    insert_events(connection, rare.events)
+    assert store.sample(connection, span, "/popular", "HEAD").requests == 0
+    assert store.sample(connection, span._replace(sample=81), "/popular", "HEAD").requests == 5
 
 
 def test_an_empty_table_is_no_failure(connection):

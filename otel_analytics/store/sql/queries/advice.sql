@@ -1,3 +1,6 @@
+-- What reads raw requests looks at the latest of a route and method, among ten times as many of the route: a method that
+-- is rare on a busy route must not lead through all of its requests.
+
 -- name: totals
 -- What each route and method was asked for and what that took, by the hourly table.
 SELECT
@@ -47,18 +50,24 @@ FROM (
     SELECT
         duration_ms, ttfb_ms, response_size_bytes, db_query_count, cache_status,
         status_code BETWEEN 200 AND 299 AND cache_status IS DISTINCT FROM 'hit' AS plain
-    FROM route_analytics
-    WHERE route = %(route)s AND method = %(method)s AND "timestamp" >= %(since)s AND "timestamp" < %(until)s
-    ORDER BY "timestamp" DESC LIMIT %(sample)s
+    FROM (
+        SELECT * FROM route_analytics
+        WHERE route = %(route)s AND "timestamp" >= %(since)s AND "timestamp" < %(until)s
+        ORDER BY "timestamp" DESC LIMIT 10 * %(sample)s
+    ) AS newest
+    WHERE method = %(method)s ORDER BY "timestamp" DESC LIMIT %(sample)s
 ) AS latest;
 
 -- name: parameters
 -- The query parameters in the latest requests of a route and method.
 SELECT name, count(*) AS requests, count(DISTINCT value) AS values
 FROM (
-    SELECT query_params FROM route_analytics
-    WHERE route = %(route)s AND method = %(method)s AND "timestamp" >= %(since)s AND "timestamp" < %(until)s
-    ORDER BY "timestamp" DESC LIMIT %(sample)s
+    SELECT query_params FROM (
+        SELECT * FROM route_analytics
+        WHERE route = %(route)s AND "timestamp" >= %(since)s AND "timestamp" < %(until)s
+        ORDER BY "timestamp" DESC LIMIT 10 * %(sample)s
+    ) AS newest
+    WHERE method = %(method)s ORDER BY "timestamp" DESC LIMIT %(sample)s
 ) AS latest
 CROSS JOIN LATERAL jsonb_each(query_params) AS parameter (name, value)
 WHERE value <> '"REDACTED"'
@@ -72,8 +81,12 @@ WITH latest AS (
     SELECT
         "timestamp" AS start, event_id, "timestamp" + duration_ms * interval '1 millisecond' AS done, user_id,
         split_part(route_full, '?', 1) AS path, query_params, response_hash AS body
-    FROM route_analytics
-    WHERE route = %(route)s AND method = %(method)s AND "timestamp" >= %(since)s AND "timestamp" < %(until)s
+    FROM (
+        SELECT * FROM route_analytics
+        WHERE route = %(route)s AND "timestamp" >= %(since)s AND "timestamp" < %(until)s
+        ORDER BY "timestamp" DESC LIMIT 10 * %(sample)s
+    ) AS newest
+    WHERE method = %(method)s
         AND status_code BETWEEN 200 AND 299 AND status_code <> 206 AND response_hash IS NOT NULL
         AND length(route_full) < %(longest)s AND strpos(route_full, '=REDACTED') = 0
     ORDER BY "timestamp" DESC LIMIT %(sample)s
@@ -136,8 +149,12 @@ SELECT
     3 + CASE WHEN status_code BETWEEN 200 AND 299 AND status_code <> 206 THEN 4 ELSE 0 END
         + CASE WHEN status_code >= 400 THEN 8 ELSE 0 END
 FROM (
-    SELECT *, split_part(route_full, '?', 1) AS path FROM route_analytics
-    WHERE route = %(route)s AND method = %(method)s AND "timestamp" >= %(since)s AND "timestamp" < %(until)s
+    SELECT *, split_part(route_full, '?', 1) AS path FROM (
+        SELECT * FROM route_analytics
+        WHERE route = %(route)s AND "timestamp" >= %(since)s AND "timestamp" < %(until)s
+        ORDER BY "timestamp" DESC LIMIT 10 * %(sample)s
+    ) AS newest
+    WHERE method = %(method)s
         AND length(route_full) < %(longest)s AND strpos(route_full, '=REDACTED') = 0
     ORDER BY "timestamp" DESC LIMIT %(sample)s
 ) AS latest
