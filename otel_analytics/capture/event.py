@@ -8,7 +8,7 @@ from opentelemetry.sdk.trace import Span
 from starlette.requests import Request
 
 from otel_analytics.capture.observed import ObservedRequest
-from otel_analytics.capture.routes import template_of
+from otel_analytics.capture.routes import template_for, template_of
 from otel_analytics.capture.tracing import USER_ATTRIBUTES, DatabaseInstrumentation
 from otel_analytics.privacy import Privacy
 from otel_analytics.record import (
@@ -104,7 +104,15 @@ class EventBuilder:
             scope = request.scope
             named = (each.get("http.route") for each in _attributes(request, innermost_first=True))
             route = next(filter(None, named), None) if "endpoint" in scope or "route" in scope else None
+        if route is None and request.cache_status is not None:
+            # A cache in a middleware answers before the routing. Looking through all routes is dear but rare.
+            route = self._route_unasked(request)
         return clean_route(str(route)) if route else UNMATCHED_ROUTE
+
+    def _route_unasked(self, request: ObservedRequest) -> str | None:
+        root_path = str(request.scope.get("root_path", "")).rstrip("/")
+        route = template_for(request.path.removeprefix(root_path), request.scope["method"], self._app.routes)
+        return None if route is None else root_path + route
 
     def _user(self, request: ObservedRequest) -> str | None:
         try:

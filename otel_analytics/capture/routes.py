@@ -28,6 +28,28 @@ def template_of(scope: Mapping[str, Any], routes: Iterable[Any]) -> str | None:
     return None if prefix is None or path is None else outer.rstrip("/") + prefix + path
 
 
+def template_for(path: str, method: str, routes: Iterable[Any]) -> str | None:
+    """The template of the route that would have served a request.
+
+    For one that was answered before it came to the routing, such as by a cache in a middleware.
+
+    Args:
+        path: Below the root path.
+        method: As sent.
+        routes: Of the application.
+    """
+    for route in _effective(routes):
+        match = route.path_regex.match(path) if hasattr(route, "path_regex") else None
+        if match is None:
+            continue
+        if _is_mount(route):
+            below = template_for("/" + match["path"], method, route.routes or ())
+            return str(route.path_format).removesuffix(_BELOW_A_MOUNT) + (below or _BELOW_A_MOUNT)
+        if not route.methods or method in route.methods:
+            return str(route.path_format)
+    return None
+
+
 def _path_chosen(scope: Mapping[str, Any], routes: Iterable[Any]) -> str | None:
     route = scope.get("route")
     if route is None or _is_mount(route):
@@ -79,6 +101,16 @@ def _flat(routes: Iterable[Any]) -> Iterator[Any]:
             yield route
         else:
             yield from (getattr(each, "starlette_route", None) or each.original_route for each in contexts())
+
+
+def _effective(routes: Iterable[Any]) -> Iterator[Any]:
+    """The routes as they match a path: those of routers that FastAPI included are known by their contexts."""
+    for route in routes:
+        contexts = getattr(route, "effective_route_contexts", None)
+        if contexts is None:
+            yield route
+        else:
+            yield from (getattr(each, "starlette_route", None) or each for each in contexts())
 
 
 def _is_mount(route: Any) -> bool:

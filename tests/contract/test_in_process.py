@@ -6,7 +6,7 @@ import contextlib
 import httpx
 import pytest
 from backend import raw_redis
-from fastapi import FastAPI, WebSocket
+from fastapi import APIRouter, FastAPI, WebSocket
 from fastapi.responses import PlainTextResponse
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
@@ -403,3 +403,40 @@ def test_an_application_stays_of_its_kind(make):
     assert isinstance(app, Shop)
     assert (type(app).__name__, type(app).__doc__) == ("Shop", "A shop.")
     assert type(Shop()) is Shop
+
+
+class Cache:
+    """A response cache as a middleware, which answers before the routing."""
+
+    def __init__(self, app):
+        self.app = app
+
+    async def __call__(self, scope, receive, send):
+        if scope["type"] != "http" or scope["path"].endswith("/uncached"):
+            await self.app(scope, receive, send)
+            return
+        answer = PlainTextResponse("kept", headers={"x-cache": "HIT"})
+        await answer(scope, receive, send)
+
+
+@pytest.mark.parametrize("root_path", ["", "/shop"])
+def test_what_a_cache_in_a_middleware_answers_has_its_route(make, events, root_path):
+    app = FastAPI(telemetry={"tracer_provider": TracerProvider(sampler=ALWAYS_OFF)})
+    router = APIRouter(prefix="/items")
+    router.add_api_route("/{item_id}", say())
+    router.add_api_route("/{item_id}", say(), methods=["POST"])
+    app.include_router(router, prefix="/api")
+    mounted = FastAPI()
+    mounted.add_api_route("/stock/{place}", say())
+    app.mount("/tenants/{tenant}", mounted)
+    app.add_middleware(Cache)
+    make(app)
+    paths = ["/api/items/7", "/tenants/a/stock/north", "/tenants/a/else", "/nowhere", "/api/uncached"]
+    run(app, *(scope_of(root_path + path, root_path=root_path) for path in paths))
+    assert [(event.route.removeprefix(root_path), event.cache_status) for event in events()] == [
+        ("/api/items/{item_id}", "hit"),
+        ("/tenants/{tenant}/stock/{place}", "hit"),
+        ("/tenants/{tenant}/{path}", "hit"),
+        ("(unmatched)", "hit"),
+        ("(unmatched)", None),
+    ]
