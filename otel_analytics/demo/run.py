@@ -88,6 +88,7 @@ def run(settings: Settings, *, once: bool, live_seconds: float, console: Console
         OtelAnalyticsError: A server or process does not start.
     """
     began = time.monotonic()
+    _end_in_order()
     logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for each request, otherwise
     with contextlib.ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="otel-analytics-demo-")))
@@ -141,6 +142,12 @@ class Places:
     def worker(self) -> str:
         """Address of the worker's metrics."""
         return f"http://{_HOST}:{self.worker_port}"
+
+
+def _end_in_order() -> None:
+    """Let SIGTERM and Ctrl-C unwind everything, also where a shell has started this in the background."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
 
 
 def _say(console: Console, step: int, what: str) -> None:
@@ -422,6 +429,8 @@ def _stay(places: Places, console: Console) -> None:
         f"\n[bold]It stays up.[/] In another terminal, in this directory:\n"
         f"  export {ENV_PREFIX}CONFIG={config}\n"
         f"  otel-analytics advise               what to cache, what never to share, what else stands out\n"
+        f"  otel-analytics rank --by savings    what a cache would give back, and for how long to keep it\n"
+        f"  otel-analytics report               all of it on one page, report.html\n"
         f"  otel-analytics plan                 what a caching layer reads\n"
         f"  otel-analytics audit                every accepted event, accounted for\n"
         f"  otel-analytics doctor               is everything as it should be?\n"

@@ -1,10 +1,16 @@
 """The demo from start to end, as `make demo-once` runs it, with less live traffic."""
 
+import contextlib
 import os
 import re
+import signal
+import socket
 import subprocess
 import sys
+import time
+import tomllib
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from backend import raw_postgres, raw_redis
@@ -61,3 +67,34 @@ def test_a_server_that_does_not_answer_is_one_line(tmp_path):
     assert done.stderr.startswith("otel-analytics: PostgreSQL")
     assert len(done.stderr.splitlines()) == 1
     assert "hidden" not in done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_the_demo_ends_in_order_when_it_is_told_to(tmp_path):
+    demo = subprocess.Popen([COMMAND, "demo", "--seconds", "60"], cwd=tmp_path, stdout=subprocess.DEVNULL)
+    config = tmp_path / ".demo" / "otel-analytics.toml"
+    try:
+        until(config.exists)
+        values = tomllib.loads(config.read_text())
+        worker = ("127.0.0.1", values["worker_metrics_port"])
+        until(lambda: answers(worker))
+    finally:
+        demo.send_signal(signal.SIGTERM)
+    assert demo.wait(timeout=60) == 128 + signal.SIGTERM
+    redis = urlsplit(values["redis_url"])
+    assert not config.exists()
+    assert not answers(worker)
+    assert not answers((redis.hostname, redis.port))
+
+
+def answers(address):
+    with contextlib.suppress(OSError), socket.create_connection(address, timeout=1):
+        return True
+    return False
+
+
+def until(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "in vain"
+        time.sleep(0.05)
