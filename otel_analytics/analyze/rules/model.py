@@ -15,6 +15,9 @@ Severity = Literal["high", "medium", "low", "info"]
 """`high`: much to gain, or somebody may see another's data. `info`: true, and nothing need be done."""
 SEVERITIES: Final[tuple[Severity, ...]] = ("high", "medium", "low", "info")
 
+MEDIUM_SHARE: Final = 0.03
+"""Of the seconds of all routes: from here on something matters."""
+
 ProofKind = Literal["totals", "hours_of_day", "sample", "dependence"]
 """The statement that shows the figures."""
 

@@ -5,7 +5,7 @@ import math
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
-from otel_analytics.analyze.rules import caching, load, own_cache
+from otel_analytics.analyze.rules import caching, keys, load, obstacles, own_cache
 from otel_analytics.analyze.rules.model import SEVERITIES, Finding, Limit, Limits, RouteFacts, Rule
 from otel_analytics.errors import SettingsError, UsageError
 
@@ -22,7 +22,7 @@ RULES: Final = (
     ),
     Rule(
         "never-share",
-        caching.never_share,
+        keys.never_share,
         {
             "min_cases": Limit(10, "requests that show it"),
             "min_contradicted_share": Limit(
@@ -33,7 +33,7 @@ RULES: Final = (
     ),
     Rule(
         "irrelevant-parameter",
-        caching.irrelevant_parameter,
+        keys.irrelevant_parameter,
         {
             "min_comparisons": Limit(100, "pairs of requests that differ in the parameter"),
             "min_equal_share": Limit(0.5, "share of them with the same body, from 0 to 1"),
@@ -76,7 +76,7 @@ RULES: Final = (
     ),
     Rule(
         "error-prone",
-        caching.error_prone,
+        obstacles.error_prone,
         {
             "max_server_error_share": Limit(0.02, "share of the requests, from 0 to 1"),
             "max_client_error_share": Limit(0.2, "share of the requests, from 0 to 1"),
@@ -98,7 +98,7 @@ RULES: Final = (
     ),
     Rule(
         "streaming",
-        caching.streaming,
+        obstacles.streaming,
         {
             "min_duration_ms": Limit(1_000, "median duration in milliseconds"),
             "max_first_byte_share": Limit(0.1, "time to the first byte, as a share of the duration"),
@@ -106,17 +106,17 @@ RULES: Final = (
     ),
     Rule(
         "unsafe-method",
-        caching.unsafe_method,
+        obstacles.unsafe_method,
         {"min_share_of_seconds": Limit(0.05, _OF_SECONDS)},
     ),
     Rule(
         "cold-data",
-        caching.cold_data,
+        obstacles.cold_data,
         {"min_share_of_seconds": Limit(0.01, _OF_SECONDS)},
     ),
     Rule(
         "classic-score",
-        caching.classic_score,
+        obstacles.classic_score,
         {
             "min_requests": Limit(10, "requests an hour"),
             "min_latency_ms": Limit(100, "average p95 in milliseconds"),
