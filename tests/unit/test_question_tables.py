@@ -200,9 +200,10 @@ def a_screen(rows, **changes):
 
 
 def shown(monkeypatch, rows, *, columns=80, lines=24, **changes):
-    console = console_for(Terminal())
+    # Before the console is made: what it finds then, it keeps.
     monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.setenv("LINES", str(lines))
+    console = console_for(Terminal())
     console.print(screen(a_screen(rows, **changes), console, height=lines))
     return without_style(console.file.getvalue()).splitlines()
 
