@@ -145,9 +145,10 @@ class Places:
 
 
 def _end_in_order() -> None:
-    """Let SIGTERM and Ctrl-C unwind everything, also where a shell has started this in the background."""
+    """Let a signal unwind everything, also where a shell has started this in the background."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    for each in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(each, lambda number, _: sys.exit(128 + number))
 
 
 def _say(console: Console, step: int, what: str) -> None:
