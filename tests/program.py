@@ -19,17 +19,18 @@ def environ(dsn):
     return {
         "PATH": os.environ["PATH"],
         "TERM": "xterm-256color",
+        "LANG": "C.UTF-8",
         "OTEL_ANALYTICS_POSTGRES_DSN": dsn,
         "OTEL_ANALYTICS_REDIS_URL": "redis://127.0.0.1:1/0",
     }
 
 
-def run(dsn, *arguments, code=0):
-    """Standard output and standard error, not run in a terminal."""
+def run(dsn, *arguments, code=0, program=(PROGRAM,), cwd=ROOT, **more):
+    """Standard output and standard error, not run in a terminal; `more` goes into the environment."""
     done = subprocess.run(
-        [PROGRAM, *arguments],
-        env=environ(dsn),
-        cwd=ROOT,
+        [*program, *arguments],
+        env=environ(dsn) | more,
+        cwd=cwd,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         timeout=30,
@@ -39,10 +40,10 @@ def run(dsn, *arguments, code=0):
     return done.stdout.decode(), done.stderr.decode()
 
 
-def in_terminal(dsn, columns, *arguments):
-    """What a terminal of so many columns gets to see, line by line, style taken away."""
+def sent_to_terminal(dsn, columns, *arguments):
+    """All that a terminal of so many columns is sent, in order."""
     ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 60, columns, 0, 0))
     process = subprocess.Popen(
         [PROGRAM, *arguments], env=environ(dsn), cwd=ROOT, stdin=theirs, stdout=theirs, stderr=theirs
     )
@@ -54,5 +55,11 @@ def in_terminal(dsn, columns, *arguments):
     except OSError:  # how Linux says that the other end is closed
         pass
     os.close(ours)
-    assert process.wait(30) == 0
-    return re.sub("\x1b\\[[0-9;]*m", "", seen.decode()).replace("\r\n", "\n").splitlines()
+    assert process.wait(30) == 0, seen
+    return seen.decode()
+
+
+def in_terminal(dsn, columns, *arguments):
+    """What a terminal of so many columns shows in the end, line by line, style taken away."""
+    text = re.sub("[^\n]*\r\x1b\\[K", "", sent_to_terminal(dsn, columns, *arguments))
+    return re.sub("\x1b\\[[0-9;]*m", "", text).replace("\r\n", "\n").splitlines()

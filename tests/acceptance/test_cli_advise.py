@@ -1,19 +1,12 @@
 """`advise` as its users run it: the installed command, a pipe or a terminal, a real database."""
 
 import datetime as dt
-import fcntl
 import json
-import os
-import pty
 import re
-import struct
-import subprocess
-import sys
-import termios
-from pathlib import Path
 
 import pytest
 from backend import make_event
+from program import in_terminal, run
 from rich.cells import cell_len
 
 from otel_analytics.present.advice import AdviceRow, RuleRow
@@ -22,57 +15,9 @@ from otel_analytics.settings import Settings
 from otel_analytics.store.connection import connect
 from otel_analytics.store.events import insert_making_partitions
 
-PROGRAM = str(Path(sys.executable).with_name("otel-analytics"))
 EVIL = "/evil\x1b[31m\n\u202e{id}"
 LONG = "/api/v1/tenants/{tenant_id}/reports/{report_id}/sections/{section_id}/export"
 NOWHERE = "postgresql://user:hidden@127.0.0.1:1/nowhere"
-
-
-def environ(dsn):
-    return {
-        "PATH": os.environ["PATH"],
-        "TERM": "xterm-256color",
-        "LANG": "C.UTF-8",
-        "OTEL_ANALYTICS_POSTGRES_DSN": dsn,
-    }
-
-
-def run(dsn, *arguments, code=0, cwd=None):
-    """Standard output and standard error, not run in a terminal."""
-    done = subprocess.run(
-        [PROGRAM, *arguments],
-        env=environ(dsn),
-        cwd=cwd,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=30,
-        check=False,
-    )
-    assert done.returncode == code, done.stderr
-    return done.stdout.decode(), done.stderr.decode()
-
-
-def in_terminal(dsn, columns, *arguments):
-    """The lines that a terminal of so many columns gets to see in the end, style taken away."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 60, columns, 0, 0))
-    process = subprocess.Popen(
-        [PROGRAM, *arguments], env=environ(dsn), stdin=theirs, stdout=theirs, stderr=theirs
-    )
-    os.close(theirs)
-    seen = b""
-    while True:
-        try:
-            part = os.read(ours, 65_536)
-        except OSError:
-            break
-        if not part:
-            break
-        seen += part
-    os.close(ours)
-    assert process.wait(30) == 0, seen
-    text = re.sub(r"[^\n]*\r\x1b\[K", "", seen.decode())
-    return re.sub(r"\x1b\[[0-9;]*m", "", text).replace("\r\n", "\n").split("\n")
 
 
 def fill(dsn):

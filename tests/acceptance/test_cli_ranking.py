@@ -2,21 +2,16 @@
 
 import csv
 import datetime as dt
-import fcntl
 import io
 import json
-import os
-import pty
 import re
 import shutil
-import struct
-import subprocess
 import sys
-import termios
 from pathlib import Path
 
 import pytest
 from backend import HOUR, make_event, raw_postgres
+from program import in_terminal, run
 from rich.cells import cell_len
 
 from otel_analytics.rollup import rollup_touched
@@ -24,9 +19,6 @@ from otel_analytics.settings import Settings
 from otel_analytics.store.connection import connect
 from otel_analytics.store.events import insert_making_partitions
 
-BIN = Path(sys.executable).parent
-PROGRAM = str(BIN / "otel-analytics")
-ROOT = Path(__file__).parents[2]
 BASIS = re.compile(
     r"Based on [\d,]+ requests in \d+ hours?, [-\d: ]+ to [-\d: ]+ UTC.*;"
     r" coverage unknown, the ledger is empty\."
@@ -43,50 +35,6 @@ RELATIVE = (
     "popularity_percentile,latency_percentile,user_percentile,success_rate,total_requests,avg_unique_users,"
     "avg_p99_latency_ms,p95_latency_ms,active_hours,cacheable"
 )
-
-
-def environ(dsn):
-    return {
-        "PATH": os.environ["PATH"],
-        "TERM": "xterm-256color",
-        "OTEL_ANALYTICS_POSTGRES_DSN": dsn,
-        # No command here needs Redis.
-        "OTEL_ANALYTICS_REDIS_URL": "redis://127.0.0.1:1/0",
-    }
-
-
-def run(dsn, *arguments, code=0, program=(PROGRAM,), **more):
-    """Standard output and standard error, not run in a terminal."""
-    done = subprocess.run(
-        [*program, *arguments],
-        env=environ(dsn) | more,
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=30,
-        check=False,
-    )
-    assert done.returncode == code, done.stderr
-    return done.stdout.decode(), done.stderr.decode()
-
-
-def in_terminal(dsn, columns, *arguments):
-    """What a terminal of so many columns gets to see, line by line, style taken away."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
-    process = subprocess.Popen(
-        [PROGRAM, *arguments], env=environ(dsn), stdin=theirs, stdout=theirs, stderr=theirs
-    )
-    os.close(theirs)
-    seen = b""
-    try:
-        while block := os.read(ours, 65_536):
-            seen += block
-    except OSError:  # how Linux says that the other end is closed
-        pass
-    os.close(ours)
-    assert process.wait(30) == 0
-    return re.sub("\x1b\\[[0-9;]*m", "", seen.decode()).replace("\r\n", "\n").splitlines()
 
 
 def requests(times, route, *, ms=500.0, params=None, **fields):
@@ -252,7 +200,7 @@ def test_the_defaults_are_settings(ranked_dsn):
 
 
 def test_make_passes_its_arguments_on(ranked_dsn):
-    make = [shutil.which("make"), "--silent", "--old-file=.venv/.ready", f"BIN={BIN}"]
+    make = [shutil.which("make"), "--silent", "--old-file=.venv/.ready", f"BIN={Path(sys.executable).parent}"]
     analysis = ("cache-analysis", "n=1", "days=1", "format=json", "min_requests=10", "min_latency=1500")
     (row,) = json.loads(run(ranked_dsn, *analysis, program=make)[0])
     assert row["route"] == LONG

@@ -1,17 +1,14 @@
 """`report` as its users run it, and its page as they see it: in a real browser, by eye and by keyboard."""
 
 import datetime as dt
-import os
-import pty
 import random
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
 from backend import HOUR, make_event
 from browser import browser
-from program import PROGRAM, ROOT, environ, run
+from program import ROOT, run, sent_to_terminal
 
 from otel_analytics.demo.past import past_events
 from otel_analytics.rollup import rollup_touched
@@ -197,22 +194,5 @@ def test_a_failure_leaves_the_old_page(tmp_path):
 
 
 def test_progress_shows_on_a_terminal(dsn, tmp_path):
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [PROGRAM, "report", "-o", str(tmp_path / "r.html")],
-        env=environ(dsn),
-        stdout=theirs,
-        stderr=theirs,
-        cwd=ROOT,
-    )
-    os.close(theirs)
-    seen = b""
-    try:
-        while block := os.read(ours, 65_536):
-            seen += block
-    except OSError:  # how Linux says that the other end is closed
-        pass
-    os.close(ours)
-    assert process.wait(30) == 0
-    assert b"Replaying requests" in seen
+    assert "Replaying requests" in sent_to_terminal(dsn, 80, "report", "-o", str(tmp_path / "r.html"))
     assert Path(tmp_path / "r.html").exists()
