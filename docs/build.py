@@ -16,7 +16,7 @@ import typer
 from otel_analytics import advice
 from otel_analytics.analyze.rules import RULES
 from otel_analytics.cli.__main__ import PROGRAM, app
-from otel_analytics.present import answers
+from otel_analytics.present import question_rows
 from otel_analytics.present.advice import AdviceRow, RuleRow
 from otel_analytics.present.rows import AbsoluteRow, PlanRow, RelativeRow, SavingsRow
 from otel_analytics.settings import ENV_PREFIX, Settings
@@ -29,15 +29,15 @@ ROWS: Final[dict[str, Any]] = {
     "plan": PlanRow,
     "advise": AdviceRow,
     "advise --rules": RuleRow,
-    "peaks": answers.PeakRow,
-    "peaks --heatmap": answers.WeekRow,
-    "patterns": answers.PatternRow,
-    "trends": answers.TrendRow,
-    "errors": answers.ErrorRow,
-    "slow": answers.SlowRow,
-    "users": answers.UserShareRow,
-    "users --ids": answers.TopUserRow,
-    "live": answers.LiveRow,
+    "peaks": question_rows.PeakRow,
+    "peaks --heatmap": question_rows.WeekRow,
+    "patterns": question_rows.PatternRow,
+    "trends": question_rows.TrendRow,
+    "errors": question_rows.ErrorRow,
+    "slow": question_rows.SlowRow,
+    "users": question_rows.UserShareRow,
+    "users --ids": question_rows.TopUserRow,
+    "live": question_rows.LiveRow,
 }
 
 

@@ -15,7 +15,7 @@ from otel_analytics.analyze import routes, trends, users
 from otel_analytics.analyze.basis import Basis
 from otel_analytics.figures import Histogram
 from otel_analytics.present import question_remarks as remarks
-from otel_analytics.present.answers import (
+from otel_analytics.present.question_rows import (
     ErrorRow,
     PatternRow,
     PeakRow,

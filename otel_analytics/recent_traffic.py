@@ -7,7 +7,7 @@ from typing import Final
 
 from otel_analytics.analyze.recent import Frame, Window
 from otel_analytics.errors import InvalidEvent
-from otel_analytics.present.answers import LiveRow, live_row
+from otel_analytics.present.question_rows import LiveRow, live_row
 from otel_analytics.record import Event, decode_events, parse_event
 from otel_analytics.stream import Entry, Inspector
 from otel_analytics.stream.keys import id_parts

@@ -13,7 +13,8 @@ from otel_analytics.analyze.routes import ErrorOrder, SlowOrder
 from otel_analytics.api.models import model_of
 from otel_analytics.api.reader import Ask, Found, Reader
 from otel_analytics.errors import UsageError
-from otel_analytics.present.answers import (
+from otel_analytics.present.documents import json_text
+from otel_analytics.present.question_rows import (
     ErrorRow,
     PatternRow,
     PeakRow,
@@ -22,7 +23,6 @@ from otel_analytics.present.answers import (
     UserShareRow,
     WeekRow,
 )
-from otel_analytics.present.documents import json_text
 from otel_analytics.present.rows import AbsoluteRow, RelativeRow, SavingsRow
 from otel_analytics.record import MAX_ROUTE_BYTES
 from otel_analytics.settings import Settings, load

@@ -27,7 +27,7 @@ def errors(
     """
     settings = load_settings(context, top_n_routes=top, days=days)
     from otel_analytics import questions
-    from otel_analytics.present.answers import ErrorRow
+    from otel_analytics.present.question_rows import ErrorRow
     from otel_analytics.present.question_tables import print_errors
 
     with connected(settings) as connection:

@@ -42,7 +42,7 @@ def live(
             f"the stream keeps {settings.stream_retention_seconds:g} seconds (stream_retention_seconds);"
             " look back less with --minutes"
         )
-    from otel_analytics.present.answers import LiveRow
+    from otel_analytics.present.question_rows import LiveRow
     from otel_analytics.recent_traffic import RecentTraffic
     from otel_analytics.stream import Inspector
 

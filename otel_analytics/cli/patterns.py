@@ -20,7 +20,7 @@ def patterns(
     checked_route(route)
     settings = load_settings(context, top_n_routes=top, days=days)
     from otel_analytics import questions
-    from otel_analytics.present.answers import PatternRow
+    from otel_analytics.present.question_rows import PatternRow
     from otel_analytics.present.question_tables import print_patterns
 
     with connected(settings) as connection:

@@ -38,7 +38,7 @@ def peaks(  # noqa: PLR0917 - options, which nobody gives by position
         raise UsageError("--heatmap shows every hour of the week; leave out -n and --min-requests")
     settings = load_settings(context, top_n_routes=top)
     from otel_analytics import questions
-    from otel_analytics.present.answers import PeakRow, WeekRow
+    from otel_analytics.present.question_rows import PeakRow, WeekRow
     from otel_analytics.present.question_tables import print_peaks, print_week
 
     now = dt.datetime.now(dt.UTC)

@@ -27,7 +27,7 @@ def slow(
     """
     settings = load_settings(context, top_n_routes=top, days=days)
     from otel_analytics import questions
-    from otel_analytics.present.answers import SlowRow
+    from otel_analytics.present.question_rows import SlowRow
     from otel_analytics.present.question_tables import print_slow
 
     with connected(settings) as connection:

@@ -20,7 +20,7 @@ def trends(context: typer.Context, route: Route, days: Days = None, output: Form
     checked_route(route)
     settings = load_settings(context, days=days)
     from otel_analytics import questions
-    from otel_analytics.present.answers import TrendRow
+    from otel_analytics.present.question_rows import TrendRow
     from otel_analytics.present.question_tables import print_trends
 
     with connected(settings) as connection:

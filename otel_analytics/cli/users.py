@@ -31,7 +31,7 @@ def users(  # noqa: PLR0917 - options, which nobody gives by position
         raise UsageError("-n is for --ids, the list of single users; without it there is none")
     settings = load_settings(context, top_n_routes=top, days=days)
     from otel_analytics import questions
-    from otel_analytics.present.answers import TopUserRow, UserShareRow
+    from otel_analytics.present.question_rows import TopUserRow, UserShareRow
     from otel_analytics.present.question_tables import print_top_users, print_user_shares
 
     now = dt.datetime.now(dt.UTC)

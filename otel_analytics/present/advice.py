@@ -1,6 +1,5 @@
 """Findings and rules as others read them: rows for programs, paragraphs for people."""
 
-import json
 import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,6 +9,7 @@ from rich.text import Text
 
 from otel_analytics.analyze.replay import History
 from otel_analytics.analyze.rules import Active, Said
+from otel_analytics.present.rows import params_of
 from otel_analytics.present.tables import console_for
 from otel_analytics.present.text import harmless, params_text
 
@@ -78,9 +78,7 @@ def advice_row(said: Said, sql: str) -> AdviceRow:
         severity=found.severity,
         route=said.route,
         method=said.method,
-        query_params_normalized=None
-        if found.pattern is None
-        else dict(sorted(json.loads(found.pattern).items())),
+        query_params_normalized=None if found.pattern is None else params_of(found.pattern),
         finding=found.message,
         advice=found.advice,
         evidence=dict(found.evidence),

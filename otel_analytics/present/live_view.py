@@ -9,8 +9,8 @@ from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from otel_analytics.analyze.recent import Frame
-from otel_analytics.present.answers import LiveRow
 from otel_analytics.present.pictures import condensed, sparkline
+from otel_analytics.present.question_rows import LiveRow
 from otel_analytics.present.question_tables import live_columns
 from otel_analytics.present.tables import percent, table_of
 from otel_analytics.present.text import compact

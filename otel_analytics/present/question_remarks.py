@@ -3,7 +3,7 @@
 from otel_analytics.analyze.basis import Basis
 from otel_analytics.analyze.trends import Trend
 from otel_analytics.figures import UserShares
-from otel_analytics.present.answers import PeakRow
+from otel_analytics.present.question_rows import PeakRow
 from otel_analytics.present.question_tables import change_text
 from otel_analytics.present.remarks import basis_line, days_before, last_days
 from otel_analytics.present.text import compact, harmless

@@ -5,7 +5,8 @@ from typing import Any, Final, TextIO
 
 from rich.text import Text
 
-from otel_analytics.present.answers import (
+from otel_analytics.present.pictures import condensed, print_heat_map, sparkline
+from otel_analytics.present.question_rows import (
     ErrorRow,
     LiveRow,
     PatternRow,
@@ -16,7 +17,6 @@ from otel_analytics.present.answers import (
     UserShareRow,
     WeekRow,
 )
-from otel_analytics.present.pictures import condensed, print_heat_map, sparkline
 from otel_analytics.present.tables import KINDS, Column, console_for, percent, print_columns
 from otel_analytics.present.text import compact, harmless, params_text, shorten_end
 from otel_analytics.record import OVERFLOW_PATTERN

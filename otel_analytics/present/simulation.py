@@ -1,7 +1,6 @@
 """The replay as others read it: rows for programs, tables and remarks for people."""
 
 import datetime as dt
-import json
 import math
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, TextIO
@@ -9,6 +8,7 @@ from typing import Any, Final, NamedTuple, TextIO
 from rich.text import Text
 
 from otel_analytics.analyze.replay import MEANINGS, BoundedOutcome, Caveat, Evidence, History, Outcome
+from otel_analytics.present.rows import params_of
 from otel_analytics.present.tables import Column, console_for, percent, print_columns
 from otel_analytics.present.text import compact, harmless, params_text
 from otel_analytics.request_columns import GroupName
@@ -118,7 +118,7 @@ def simulation_row(
     return SimulationRow(
         route=name.route,
         method=name.method,
-        query_params_normalized=dict(sorted(json.loads(name.pattern).items())),
+        query_params_normalized=params_of(name.pattern),
         ttl_seconds=outcome.ttl_seconds,
         requests=outcome.requests,
         hits=outcome.hits,

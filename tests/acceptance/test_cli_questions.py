@@ -22,7 +22,7 @@ import pytest
 from backend import HOUR, make_event, produce, raw_postgres, raw_redis
 from rich.cells import cell_len
 
-from otel_analytics.present import answers
+from otel_analytics.present import question_rows
 from otel_analytics.rollup import rollup_touched
 from otel_analytics.settings import Settings
 from otel_analytics.store.connection import connect
@@ -35,15 +35,15 @@ EVIL = "/evil\x1b[31m\n\u202e{id}"
 SECRET = "alice@example.com"
 BASED = r"Based on [\d,]+ requests in \d+ hours?, [-\d: ]+ to [-\d: ]+ UTC.*;"
 ASKED = {
-    "peaks": (["peaks", "--min-requests", "1"], answers.PeakRow),
-    "heatmap": (["peaks", "--heatmap"], answers.WeekRow),
-    "patterns": (["patterns", ROUTE], answers.PatternRow),
-    "trends": (["trends", ROUTE], answers.TrendRow),
-    "hours": (["trends", ROUTE, "--days", "1"], answers.TrendRow),
-    "errors": (["errors"], answers.ErrorRow),
-    "slow": (["slow"], answers.SlowRow),
-    "users": (["users"], answers.UserShareRow),
-    "ids": (["users", "--ids"], answers.TopUserRow),
+    "peaks": (["peaks", "--min-requests", "1"], question_rows.PeakRow),
+    "heatmap": (["peaks", "--heatmap"], question_rows.WeekRow),
+    "patterns": (["patterns", ROUTE], question_rows.PatternRow),
+    "trends": (["trends", ROUTE], question_rows.TrendRow),
+    "hours": (["trends", ROUTE, "--days", "1"], question_rows.TrendRow),
+    "errors": (["errors"], question_rows.ErrorRow),
+    "slow": (["slow"], question_rows.SlowRow),
+    "users": (["users"], question_rows.UserShareRow),
+    "ids": (["users", "--ids"], question_rows.TopUserRow),
 }
 
 
@@ -249,7 +249,7 @@ def test_live_prints_once_where_nobody_watches(redis_url):
     assert row["requests_per_second"] == pytest.approx(40 / 60, abs=1e-3)
     assert row["p95_latency_ms"] == pytest.approx(200, rel=0.02)
     header, _ = run("live", "--format", "csv", redis=redis_url)[0].split("\r\n", 1)
-    assert header == ",".join(answers.LiveRow._fields)
+    assert header == ",".join(question_rows.LiveRow._fields)
 
 
 @pytest.mark.parametrize("leave", ["q", "\x03", signal.SIGINT])

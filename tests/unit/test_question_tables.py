@@ -10,7 +10,10 @@ from rich.cells import cell_len
 
 from otel_analytics.analyze.recent import Window
 from otel_analytics.present import question_tables as tables
-from otel_analytics.present.answers import (
+from otel_analytics.present.documents import csv_text, json_text
+from otel_analytics.present.live_view import Pipeline, Screen, screen
+from otel_analytics.present.pictures import condensed, sparkline
+from otel_analytics.present.question_rows import (
     ErrorRow,
     LiveRow,
     PatternRow,
@@ -22,9 +25,6 @@ from otel_analytics.present.answers import (
     WeekRow,
     live_row,
 )
-from otel_analytics.present.documents import csv_text, json_text
-from otel_analytics.present.live_view import Pipeline, Screen, screen
-from otel_analytics.present.pictures import condensed, sparkline
 from otel_analytics.present.tables import console_for
 
 PEAK = PeakRow("/a", 23, 776.7, 921, 1.8, 11.2, 30, 23_000)

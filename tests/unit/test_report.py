@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otel_analytics.present.advice import AdviceRow
-from otel_analytics.present.answers import ErrorRow, SlowRow, WeekRow
+from otel_analytics.present.question_rows import ErrorRow, SlowRow, WeekRow
 from otel_analytics.present.report import Contents, Part, html_page
 from otel_analytics.present.report.charts import Line, curves, sparkline
 from otel_analytics.present.report.contents import Advised, Rules, Unpromising

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
 from otel_analytics.present.advice import AdviceRow
-from otel_analytics.present.answers import ErrorRow, SlowRow, WeekRow
+from otel_analytics.present.question_rows import ErrorRow, SlowRow, WeekRow
 from otel_analytics.present.rows import AbsoluteRow, RelativeRow, SavingsRow
 from otel_analytics.present.simulation import SimulationRow
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from otel_analytics.analyze.replay import MEANINGS
 from otel_analytics.present.advice import AdviceRow
-from otel_analytics.present.answers import ErrorRow, SlowRow
+from otel_analytics.present.question_rows import ErrorRow, SlowRow
 from otel_analytics.present.report import words
 from otel_analytics.present.report.charts import Line, curves, legend_sample, sparkline
 from otel_analytics.present.report.contents import Advised, Contents

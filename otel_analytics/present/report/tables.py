@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from otel_analytics.present.answers import WeekRow
+from otel_analytics.present.question_rows import WeekRow
 from otel_analytics.present.report.markup import Child, Html, element, join
 from otel_analytics.present.text import compact
 

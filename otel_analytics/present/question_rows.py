@@ -5,7 +5,6 @@ in a row is as in `AbsoluteRow`.
 """
 
 import datetime as dt
-import json
 from typing import Any, NamedTuple
 
 from otel_analytics.analyze.histogram import percentile_ms
@@ -15,6 +14,7 @@ from otel_analytics.analyze.routes import Durations
 from otel_analytics.analyze.trends import Slots, Trend
 from otel_analytics.analyze.users import TopShare
 from otel_analytics.figures import Histogram, PatternUse, RouteErrors
+from otel_analytics.present.rows import params_of
 
 
 class PeakRow(NamedTuple):
@@ -257,7 +257,7 @@ def pattern_row(use: PatternUse, histogram: Histogram, route_requests: int) -> P
     return PatternRow(
         route=figures.route,
         method=figures.method,
-        query_params_normalized=dict(sorted(json.loads(figures.pattern).items())),
+        query_params_normalized=params_of(figures.pattern),
         total_requests=figures.total_requests,
         share_of_requests=round(figures.total_requests / route_requests, 4),
         avg_hourly_requests=round(figures.avg_hourly_requests, 3),
