@@ -36,8 +36,9 @@ def rank(figures: Sequence[PatternFigures]) -> list[Placed]:
     popularity = percentiles([each.avg_hourly_requests for each in figures])
     latency = percentiles([each.avg_p95_ms for each in figures])
     users = percentiles([each.avg_unique_users for each in figures])
+    # Without the rounding, equal priorities made of different percentiles would not come out equal.
     placed = [
-        Placed(each, 0.4 * slow + 0.4 * popular + 0.2 * wanted, popular, slow, wanted)
+        Placed(each, round(0.4 * slow + 0.4 * popular + 0.2 * wanted, 9), popular, slow, wanted)
         for each, popular, slow, wanted in zip(figures, popularity, latency, users, strict=True)
     ]
     return sorted(placed, key=lambda each: (-each.priority, name_order(each.figures)))

@@ -128,6 +128,18 @@ def test_the_priority_by_hand():
         assert found == pytest.approx(by_hand[each.figures.route])
 
 
+def test_equals_by_name_though_their_priorities_come_out_of_different_sums():
+    rows = relative.rank(
+        [
+            figures("/a", requests=30, p95=1, users=1),  # 0.4 * 33.3 + 0.4 * 100 + 0.2 * 33.3
+            figures("/b", requests=10, p95=2, users=3),  # 0.4 * 66.7 + 0.4 * 33.3 + 0.2 * 100
+            figures("/c", requests=20, p95=3, users=2),
+        ]
+    )
+    assert [each.figures.route for each in rows] == ["/c", "/a", "/b"]
+    assert [each.priority for each in rows[1:]] == [60, 60]
+
+
 @given(NUMBERS)
 def test_a_percentile_is_the_share_of_values_not_greater(values):
     for value, percentile in zip(values, relative.percentiles(values), strict=True):
