@@ -39,15 +39,15 @@ def maintain(connection: Connection, settings: Settings, *, now: dt.datetime) ->
     return Maintained(made, dropped, hourly.forget(connection, forgotten))
 
 
-def make_whole_window(connection: Connection, settings: Settings, *, now: dt.datetime) -> list[dt.date]:
-    """Make a partition for every day that raw events may have, for past events that do not come by stream.
-
-    The worker needs none of the past ones: it makes a missing partition when an event asks for it.
+def partitions_ahead(connection: Connection, *, now: dt.datetime) -> int:
+    """How many days after today have a partition without a gap; -1 where today has none.
 
     Raises:
         NotMigrated: The tables are missing.
-        StoreUnavailable: PostgreSQL does not answer, or does not allow it.
+        StoreUnavailable: PostgreSQL does not answer.
     """
-    last = now.astimezone(dt.UTC).date() + dt.timedelta(days=settings.partitions_ahead_days)
-    first = partitions.oldest_day(now, settings.raw_retention_days)
-    return partitions.ensure(connection, partitions.days_from(first, last))
+    existing, day = partitions.existing_days(connection), now.astimezone(dt.UTC).date()
+    ahead = -1
+    while day in existing:
+        ahead, day = ahead + 1, day + dt.timedelta(days=1)
+    return ahead

@@ -36,7 +36,6 @@ from otel_analytics.errors import (
 )
 from otel_analytics.ingest import Stored
 from otel_analytics.ledger import audit
-from otel_analytics.maintenance import make_whole_window
 from otel_analytics.store import partitions
 from otel_analytics.store.connection import connect
 from otel_analytics.store.events import insert_making_partitions
@@ -170,7 +169,8 @@ def test_a_worker_waits_for_the_database(settings, caplog):
     assert books(settings).balanced
 
 
-def test_a_worker_waits_while_the_database_is_read_only(settings):
+def test_a_worker_waits_while_the_database_is_read_only(settings, caplog):
+    caplog.set_level(logging.DEBUG, "otel_analytics.worker")
     with raw_postgres(settings.postgres_dsn) as connection, running(make_worker(settings)):
         produce(settings.redis_url, [make_event()])
         until(lambda: count(settings) == 1)
@@ -178,7 +178,7 @@ def test_a_worker_waits_while_the_database_is_read_only(settings):
         connection.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
         connection.execute(KILL_WORKERS)
         produce(settings.redis_url, [make_event()])
-        time.sleep(1)
+        until(lambda: "read-only transaction; trying again" in caplog.text)
         assert books(settings).pending == 1
         connection.execute("SET default_transaction_read_only = off")
         connection.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
@@ -204,8 +204,8 @@ def test_nothing_but_poison_ends_the_run(settings):
     with raw_redis(settings.redis_url) as client:
         client.xadd(STREAM, {"v": "9"})
         client.xadd(STREAM, {"v": "9"})
-    with pytest.raises(PoisonedStream), running(make_worker(settings)):
-        time.sleep(1)
+    with pytest.raises(PoisonedStream), make_worker(settings) as worker:
+        worker.run(threading.Event())
 
 
 def test_a_start_refuses_what_waiting_cannot_mend(settings, postgres_dsn):
@@ -246,15 +246,6 @@ def test_old_data_goes_and_days_ahead_are_there(settings):
     with make_worker(settings, NOW + 6 * DAY) as worker:
         assert worker.maintain().hourly_rows_deleted == 1
     assert books(settings).drops == {}
-
-
-def test_the_whole_window_can_be_made_at_once(settings):
-    with connect(settings.postgres_dsn) as connection:
-        make_whole_window(connection, settings, now=NOW)
-        days = partitions.existing_days(connection)
-        assert (min(days), max(days), len(days)) == ((NOW - 30 * DAY).date(), (NOW + DAY).date(), 32)
-        assert make_whole_window(connection, settings, now=NOW) == []
-        assert partitions.drop_before(connection, partitions.oldest_day(NOW, 30)) == []
 
 
 def test_metrics_tell_what_was_done_and_what_waits(settings):
