@@ -6,29 +6,37 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 
 from prometheus_client import CollectorRegistry, start_http_server
 
+from otel_analytics.analyze import absolute
+from otel_analytics.analyze.candidates import candidates
 from otel_analytics.errors import SettingsError, StoreUnavailable, StreamUnavailable
 from otel_analytics.ingest import Batch, Clock, Ingest, Stored
-from otel_analytics.maintenance import Maintained, maintain
+from otel_analytics.maintenance import Maintained, maintain, partitions_ahead
 from otel_analytics.rollup import HOUR, Schedule, rollup_touched
 from otel_analytics.settings import Settings, without_password
-from otel_analytics.store import hourly, ledger, migrations
+from otel_analytics.store import hourly, ledger, migrations, rankings
 from otel_analytics.store.connection import Connection, connect
 from otel_analytics.stream import Consumer, Inspector
 from otel_analytics.stream.keys import id_parts
-from otel_analytics.worker_metrics import WorkerMetrics
+from otel_analytics.worker_metrics import MOST_CANDIDATES, WorkerMetrics
 
 _log = logging.getLogger(__name__)
 
 _BLOCK_SECONDS: Final = 1.0
 """How long a read waits for an entry, and so how long a stop may take to be noticed."""
 _OBSERVE_SECONDS: Final = 5.0
+_LOOK_AT_REDIS_SECONDS: Final = 60.0
+_RANK_SECONDS: Final = 300.0
+_RANK_AGAIN_SECONDS: Final = 15.0
+"""While there is nothing to rank yet."""
+_RANK_SHARE: Final = 20
+"""A ranking rests this many times as long as it took, so it costs 5 % of the time at most."""
 _TRIM_SECONDS: Final = 30.0
 _MAINTAIN_SECONDS: Final = 3_600.0
 _REPORT_SECONDS: Final = 60.0
@@ -243,6 +251,7 @@ class Worker:
             self.maintain()
         if self._is_due("observe", _OBSERVE_SECONDS):
             self._observe()
+        self._rank_if_due()
         if self._unreported.entries and self._is_due("report", _REPORT_SECONDS):
             self._report()
 
@@ -259,6 +268,26 @@ class Worker:
             ended = time.monotonic()
             self._schedule.current_done(ended, ended - began)
 
+    def _rank_if_due(self) -> None:
+        """Rank for the metrics, if somebody can read them."""
+        began = time.monotonic()
+        if not self._settings.worker_metrics_port or began < self._due.get("rank", float("-inf")):
+            return
+        self._due["rank"] = began + _RANK_SECONDS  # should it fail
+        settings, connection, now = self._settings, self._connection(), self._clock()
+        with rankings.reading(connection):
+            found = candidates(rankings.patterns(connection, now - dt.timedelta(days=settings.days), now))
+        scored = absolute.rank(
+            found.figures,
+            min_requests=settings.min_requests,
+            min_latency=settings.min_latency,
+            cache_score_threshold=settings.cache_score_threshold,
+        )
+        self._metrics.rank(scored[: min(settings.top_n_routes, MOST_CANDIDATES)])
+        ended = time.monotonic()
+        rest = max(_RANK_SECONDS if scored else _RANK_AGAIN_SECONDS, _RANK_SHARE * (ended - began))
+        self._due["rank"] = ended + rest
+
     def _is_due(self, what: str, every_seconds: float) -> bool:
         now = time.monotonic()
         if now < self._due.get(what, float("-inf")):
@@ -267,10 +296,23 @@ class Worker:
         return True
 
     def _observe(self) -> None:
-        hours = hourly.touched_hours(self._connection())
-        age = (self._clock() - hours[0] - HOUR).total_seconds() if hours else 0.0
-        status = None if self._stream is None else self._stream.inspector.status()
-        self._metrics.observe(status, max(0.0, age))
+        self._observe_stream()
+        self._observe_store()
+
+    def _observe_stream(self) -> None:
+        if self._stream is None:
+            return
+        self._metrics.observe_stream(self._stream.inspector.status())
+        if self._is_due("look at Redis", _LOOK_AT_REDIS_SECONDS):
+            self._metrics.observe_redis(self._stream.inspector.server_info())
+
+    def _observe_store(self) -> None:
+        connection, now = self._connection(), self._clock()
+        hours = hourly.touched_hours(connection)
+        age = (now - hours[0] - HOUR).total_seconds() if hours else 0.0
+        ahead = partitions_ahead(connection, now=now)
+        self._metrics.observe_tables(rollup_age_seconds=max(0.0, age), partitions_ahead=ahead)
+        self._metrics.observe_ledger(ledger.rows(connection), ledger.drops_ever(connection))
 
     def _report(self) -> None:
         """Say what became of the events since the last report, if there were any."""
@@ -282,12 +324,18 @@ class Worker:
         log = _log.warning if failures == 1 else _log.debug
         log("%s; trying again until it works", error)
         self._metrics.failed(self._clock().timestamp())
+        # The figures of the other server stay true: just then somebody looks at them.
         if isinstance(error, StoreUnavailable):
             self._disconnect()
+            observe = self._observe_stream
         else:
+            observe = self._observe_store
             # The entries stay pending and come again. To hold on to them could mean to wait for a stream that
             # is gone.
             self._in_hand = None
+        if self._is_due("observe", _OBSERVE_SECONDS):
+            with suppress(StoreUnavailable, StreamUnavailable):
+                observe()
         longest = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2 ** min(failures - 1, 10))
         stop.wait(longest * random.uniform(0.5, 1.0))  # noqa: S311 - so that workers do not come back in step
 

@@ -118,6 +118,12 @@ def drops(connection: Connection) -> dict[str, int]:
 
 
 @translated()
+def drops_ever(connection: Connection) -> dict[str, int]:
+    """Events that applications ever had to give up, by reason; no figure gets smaller."""
+    return {reason: int(events) for reason, events in connection.execute(_QUERIES["drops_ever"])}
+
+
+@translated()
 def forget_entries(connection: Connection, epoch: str, first_id: str) -> int:
     """Forget entries that can never be delivered again.
 
@@ -131,6 +137,6 @@ def forget_entries(connection: Connection, epoch: str, first_id: str) -> int:
 
 
 @translated()
-def forget_drops(connection: Connection, before: dt.datetime) -> int:
-    """Forget drops reported before a time."""
-    return connection.execute(_QUERIES["forget_drops"], {"before": before}).rowcount
+def forget_drops(connection: Connection, before: dt.datetime) -> None:
+    """Forget drops reported before a time, but for their sum in `drops_ever`."""
+    connection.execute(_QUERIES["forget_drops"], {"before": before})

@@ -41,6 +41,14 @@ class ServerInfo:
     saving_fails: bool
     is_replica: bool
 
+    @property
+    def may_evict_stream(self) -> bool:
+        """Whether it may delete the stream to make room.
+
+        `noeviction` never does, and `volatile-*` evicts only keys with an expiry: ours have none.
+        """
+        return self.eviction_policy is not None and self.eviction_policy.startswith("allkeys-")
+
 
 @dataclass(frozen=True)
 class StreamStatus:
@@ -116,17 +124,15 @@ class Inspector:
     def ensure_safe(self) -> None:
         """Refuse a server that may evict the stream to make room.
 
-        `noeviction` is safe, and so is `volatile-*`, which evicts only keys with an expiry: ours have none.
-
         Raises:
             UnsafeStream: The eviction policy is one of `allkeys-*`.
             StreamUnavailable: Redis did not answer.
         """
-        policy = self.server_info().eviction_policy
-        if policy is not None and policy.startswith("allkeys-"):
+        server = self.server_info()
+        if server.may_evict_stream:
             raise UnsafeStream(
-                f"Redis has maxmemory-policy {policy} and may delete the whole stream to make room;"
-                " set it to noeviction (CONFIG SET maxmemory-policy noeviction, and in redis.conf)"
+                f"Redis has maxmemory-policy {server.eviction_policy} and may delete the whole stream to"
+                " make room; set it to noeviction (CONFIG SET maxmemory-policy noeviction, and in redis.conf)"
             )
 
     def clock(self) -> float:

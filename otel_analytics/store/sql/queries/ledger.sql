@@ -48,7 +48,11 @@ FROM unnest(%(reasons)s::text[], %(counts)s::bigint[]) AS given (reason, events)
 ON CONFLICT (hour, reason) DO UPDATE SET events = route_analytics_drops.events + excluded.events;
 
 -- name: drops
--- Events that applications had to give up, by reason.
+-- Events that applications had to give up, by reason, without those of long ago.
+SELECT reason, sum(events) FROM route_analytics_drops WHERE hour > 'epoch' GROUP BY reason ORDER BY reason;
+
+-- name: drops_ever
+-- The same of all times.
 SELECT reason, sum(events) FROM route_analytics_drops GROUP BY reason ORDER BY reason;
 
 -- name: forget_entries
@@ -58,8 +62,14 @@ WHERE (epoch = %(epoch)s AND entry_id < %(first_id)s)
    OR (epoch <> %(epoch)s AND processed_at < now() - interval '1 day');
 
 -- name: forget_drops
--- Forget drops reported long ago.
-DELETE FROM route_analytics_drops WHERE hour < %(before)s;
+-- Forget when drops of long ago were reported: they are summed under the hour 1970-01-01, because a sum over
+-- all times that shrank would look to Prometheus like a counter that began anew.
+WITH old AS (
+    DELETE FROM route_analytics_drops WHERE hour < %(before)s AND hour > 'epoch' RETURNING reason, events
+)
+INSERT INTO route_analytics_drops (hour, reason, events)
+SELECT 'epoch', reason, sum(events) FROM old GROUP BY reason ORDER BY reason
+ON CONFLICT (hour, reason) DO UPDATE SET events = route_analytics_drops.events + excluded.events;
 
 -- name: make_durable
 -- The commit must be on disk before the stream is told to forget, whatever the role's default is.
