@@ -18,6 +18,7 @@ from backend import PREFIX, raw_redis
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
+from waiting import until
 
 from otel_analytics import instrument
 from otel_analytics.record import parse_event
@@ -76,7 +77,14 @@ class Service:
         self.write(**app)
         self._numbers = itertools.count()
         self._command = [sys.executable, "-m", *(part.format(socket=self.socket) for part in command)]
-        self._environ = {**os.environ, "PYTHONPATH": str(folder), "TMPDIR": str(folder), **environ}
+        self._environ = {
+            **os.environ,
+            "PYTHONPATH": str(folder),
+            # Python takes a file written twice in a second, and of the same size, for the one it has compiled.
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "TMPDIR": str(folder),
+            **environ,
+        }
 
     def write(self, *, version=1, before=""):
         (self.folder / "served.py").write_text(APP.format(version=version, before=before))
@@ -140,13 +148,6 @@ class Service:
             probe.connect(str(self.socket))
             return bool(self.get("/metrics"))
         return False
-
-
-def until(condition, seconds=20):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
 
 
 def events(redis_url, prefix=PREFIX):

@@ -1,4 +1,5 @@
 import contextlib
+import dataclasses
 import logging
 import os
 import signal
@@ -25,6 +26,7 @@ from backend import (
     scalar,
 )
 from prometheus_client import CollectorRegistry, generate_latest
+from waiting import until
 
 from otel_analytics.errors import (
     NotMigrated,
@@ -80,13 +82,6 @@ def running(worker):
         future.result(timeout=20)
 
 
-def until(condition, seconds=20):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "in vain"
-        time.sleep(0.02)
-
-
 def test_one_run_does_all_there_is_to_do(settings):
     events = random_events(300, seed=1)
     produce(settings.redis_url, events[:100], events[100:])
@@ -129,6 +124,7 @@ def count_entries(settings):
 
 
 def test_a_running_worker_stores_as_events_come_and_leaves_on_request(settings):
+    settings = dataclasses.replace(settings, rollup_interval_seconds=0.1)
     with running(make_worker(settings)):
         for _ in range(3):
             before = count(settings)
