@@ -80,7 +80,7 @@ class Service:
         self._environ = {
             **os.environ,
             "PYTHONPATH": str(folder),
-            # Python takes a file written twice in a second, and of the same size, for the one it has compiled.
+            # Python takes a file written twice in a second, of the same size, for the one it has compiled.
             "PYTHONDONTWRITEBYTECODE": "1",
             "TMPDIR": str(folder),
             **environ,
