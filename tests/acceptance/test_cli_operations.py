@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from backend import HOUR, PREFIX, make_event, produce, random_events, raw_postgres, raw_redis, scalar
+from waiting import until
 
 from otel_analytics.store.connection import connect
 
@@ -92,13 +93,6 @@ def redis_with_password(redis_url):
 @pytest.fixture
 def command(tmp_path, redis_with_password, migrated_dsn):
     return Command(tmp_path, redis_with_password, with_password(migrated_dsn))
-
-
-def until(condition, seconds=DEADLINE):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "in vain"
-        time.sleep(0.02)
 
 
 def one_line(text):

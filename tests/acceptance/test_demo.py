@@ -7,13 +7,13 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import tomllib
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 from backend import raw_postgres, raw_redis
+from waiting import until
 
 COMMAND = str(Path(sys.executable).with_name("otel-analytics"))
 
@@ -74,10 +74,10 @@ def test_the_demo_ends_in_order_when_it_is_told_to(tmp_path):
     demo = subprocess.Popen([COMMAND, "demo", "--seconds", "60"], cwd=tmp_path, stdout=subprocess.DEVNULL)
     config = tmp_path / ".demo" / "otel-analytics.toml"
     try:
-        until(config.exists)
+        until(config.exists, 60)
         values = tomllib.loads(config.read_text())
         worker = ("127.0.0.1", values["worker_metrics_port"])
-        until(lambda: answers(worker))
+        until(lambda: answers(worker), 60)
     finally:
         demo.send_signal(signal.SIGTERM)
     assert demo.wait(timeout=60) == 128 + signal.SIGTERM
@@ -91,10 +91,3 @@ def answers(address):
     with contextlib.suppress(OSError), socket.create_connection(address, timeout=1):
         return True
     return False
-
-
-def until(condition, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "in vain"
-        time.sleep(0.05)

@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from waiting import until
 
 APP = """
 import asyncio, contextlib, os
@@ -155,13 +156,6 @@ class Service:
             probe.connect(str(self.socket))
             return self.get("/metrics")
         return False
-
-
-def until(condition, seconds=20):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
 
 
 def shows(scrape, hits):

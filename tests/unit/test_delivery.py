@@ -12,6 +12,7 @@ from collections import Counter
 import pytest
 from backend import make_event
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
+from waiting import until
 
 from otel_analytics.errors import StreamUnavailable
 from otel_analytics_exporters.delivery import Delivery
@@ -106,13 +107,6 @@ def make(sink, counts):
 
 def events(count):
     return [make_event() for _ in range(count)]
-
-
-def until(condition, seconds=5):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.002)
 
 
 def deliveries():
