@@ -1,10 +1,19 @@
 """The absolute ranking: what is slow, busy and wanted by many, measured against fixed thresholds."""
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from otel_analytics.analyze.candidates import name_order
 from otel_analytics.figures import PatternFigures
+
+REQUEST_POINTS: Final = 10
+"""What a request an hour adds to the score."""
+MS_PER_POINT: Final = 100
+"""Milliseconds of p95 that add 1."""
+USERS_PER_POINT: Final = 10
+"""Users an hour that add 1."""
+MOST_USER_POINTS: Final = 10
+"""What users add at most."""
 
 
 class Scored(NamedTuple):
@@ -16,9 +25,11 @@ class Scored(NamedTuple):
 
 
 def score(figures: PatternFigures) -> float:
-    """How much a cache would do for the pattern. Users add 10 at most, from 100 users an hour on."""
+    """How much a cache would do for the pattern."""
     return (
-        figures.avg_hourly_requests * 10 + figures.avg_p95_ms / 100 + min(figures.avg_unique_users / 10, 10.0)
+        figures.avg_hourly_requests * REQUEST_POINTS
+        + figures.avg_p95_ms / MS_PER_POINT
+        + min(figures.avg_unique_users / USERS_PER_POINT, MOST_USER_POINTS)
     )
 
 

@@ -1,10 +1,14 @@
 """The relative ranking: every pattern against all others, without thresholds."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from otel_analytics.analyze.candidates import name_order
 from otel_analytics.figures import PatternFigures
+
+LATENCY_WEIGHT: Final = 0.4
+POPULARITY_WEIGHT: Final = 0.4
+USERS_WEIGHT: Final = 0.2
 
 
 class Placed(NamedTuple):
@@ -38,7 +42,13 @@ def rank(figures: Sequence[PatternFigures]) -> list[Placed]:
     users = percentiles([each.avg_unique_users for each in figures])
     # Without the rounding, equal priorities made of different percentiles would not come out equal.
     placed = [
-        Placed(each, round(0.4 * slow + 0.4 * popular + 0.2 * wanted, 9), popular, slow, wanted)
+        Placed(
+            each,
+            round(LATENCY_WEIGHT * slow + POPULARITY_WEIGHT * popular + USERS_WEIGHT * wanted, 9),
+            popular,
+            slow,
+            wanted,
+        )
         for each, popular, slow, wanted in zip(figures, popularity, latency, users, strict=True)
     ]
     return sorted(placed, key=lambda each: (-each.priority, name_order(each.figures)))

@@ -5,8 +5,14 @@ from typing import Final, TextIO
 
 from rich.text import Text
 
-from otel_analytics.analyze.absolute import Scored
-from otel_analytics.analyze.relative import Placed
+from otel_analytics.analyze.absolute import (
+    MOST_USER_POINTS,
+    MS_PER_POINT,
+    REQUEST_POINTS,
+    USERS_PER_POINT,
+    Scored,
+)
+from otel_analytics.analyze.relative import LATENCY_WEIGHT, POPULARITY_WEIGHT, USERS_WEIGHT, Placed
 from otel_analytics.analyze.savings import (
     ENOUGH_HITS,
     Obstacle,
@@ -24,8 +30,6 @@ from otel_analytics.present.simulation import bytes_text, ttl_text
 from otel_analytics.present.tables import console_for
 from otel_analytics.present.text import harmless, params_text
 
-_USERS_COUNT_UNTIL: Final = 100
-_SCORE_PER_REQUEST: Final = 10
 _TWO_DIGITS_BELOW: Final = 0.1
 
 
@@ -70,9 +74,10 @@ def absolute_sentence(
     if place is None:
         return f"Absolute: not ranked, as {' and '.join(missing)}."
     scored = ranked[place]
+    capped = f" ({MOST_USER_POINTS} at most)" if users > MOST_USER_POINTS * USERS_PER_POINT else ""
     formula = (
-        f"{requests:,.1f} requests an hour x 10 + {p95:,.1f} ms of p95 / 100"
-        f" + {users:,.1f} users an hour / 10{' (10 at most)' if users > _USERS_COUNT_UNTIL else ''}"
+        f"{requests:,.1f} requests an hour x {REQUEST_POINTS} + {p95:,.1f} ms of p95 / {MS_PER_POINT}"
+        f" + {users:,.1f} users an hour / {USERS_PER_POINT}{capped}"
     )
     verb = "is" if scored.should_cache else "is not"
     return (
@@ -88,7 +93,7 @@ def _next_score(place: int, ranked: Sequence[Scored]) -> str:
     more = ahead.score - ranked[place].score
     return (
         f" {_name(ahead.figures)} stands before it with {ahead.score:,.1f};"
-        f" {more / _SCORE_PER_REQUEST:,.1f} more requests an hour would reach that."
+        f" {more / REQUEST_POINTS:,.1f} more requests an hour would reach that."
     )
 
 
@@ -101,9 +106,9 @@ def relative_sentence(figures: PatternFigures, ranked: Sequence[Placed]) -> str:
     place = next(at for at, each in enumerate(ranked) if each.figures == figures)
     placed = ranked[place]
     shares = (
-        (0.4, placed.latency, "latency"),
-        (0.4, placed.popularity, "requests"),
-        (0.2, placed.users, "users"),
+        (LATENCY_WEIGHT, placed.latency, "latency"),
+        (POPULARITY_WEIGHT, placed.popularity, "requests"),
+        (USERS_WEIGHT, placed.users, "users"),
     )
     formula = " + ".join(f"{weight:g} x {share:.1f}" for weight, share, _ in shares)
     missing, by = max((weight * (100 - share), name) for weight, share, name in shares)
