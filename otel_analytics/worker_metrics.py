@@ -22,7 +22,7 @@ GaugeName = Literal[
     "otel_analytics_worker_last_error_timestamp_seconds",
     "otel_analytics_stream_entries",
     "otel_analytics_dead_letter_entries",
-    "otel_analytics_partitions_ahead_days",
+    "otel_analytics_partitions_ahead",
     "otel_analytics_redis_may_evict",
     "otel_analytics_redis_memory_used_bytes",
     "otel_analytics_redis_memory_max_bytes",
@@ -60,7 +60,7 @@ _GAUGES: Final[dict[GaugeName, str]] = {
     "otel_analytics_worker_last_error_timestamp_seconds": "When a server last failed, 0 for never.",
     "otel_analytics_stream_entries": "Entries on the stream, those kept for reading included.",
     "otel_analytics_dead_letter_entries": "Entries among the dead letters, to be replayed or purged.",
-    "otel_analytics_partitions_ahead_days": "Days after today with a partition, -1 where today has none.",
+    "otel_analytics_partitions_ahead": "Days after today that have a partition, -1 where today has none.",
     "otel_analytics_redis_may_evict": "1 where Redis may delete the stream to make room, else 0.",
     "otel_analytics_redis_memory_used_bytes": "Memory that Redis uses.",
     "otel_analytics_redis_memory_max_bytes": "Memory that Redis may use; absent where it has no limit.",
@@ -141,7 +141,7 @@ class WorkerMetrics(Collector):
             partitions_ahead: Days after today that have a partition.
         """
         self._gauges["otel_analytics_worker_rollup_age_seconds"] = rollup_age_seconds
-        self._gauges["otel_analytics_partitions_ahead_days"] = partitions_ahead
+        self._gauges["otel_analytics_partitions_ahead"] = partitions_ahead
 
     def observe_ledger(self, rows: Sequence[LedgerRow], dropped: Mapping[str, int]) -> None:
         """Take over the ledger.
