@@ -46,7 +46,7 @@ def judge_redis(server: ServerInfo) -> Iterator[Finding]:
         yield Finding(
             "redis role", "problem", "a replica, which accepts no writes", "point redis_url to the primary"
         )
-    yield _eviction(server.eviction_policy)
+    yield _eviction(server)
     yield _persistence(server)
     yield _memory(server)
 
@@ -148,11 +148,12 @@ def _redis_version(version: str) -> Finding:
     return Finding("redis version", "ok", version)
 
 
-def _eviction(policy: str | None) -> Finding:
+def _eviction(server: ServerInfo) -> Finding:
     advice = "CONFIG SET maxmemory-policy noeviction, and the same in redis.conf"
+    policy = server.eviction_policy
     if policy is None:
         return Finding("eviction", "warning", "the server does not tell its maxmemory-policy", advice)
-    if policy.startswith("allkeys-"):
+    if server.may_evict_stream:
         message = f"maxmemory-policy {policy} may delete the whole stream; the worker refuses it"
         return Finding("eviction", "problem", message, advice)
     return Finding("eviction", "ok", f"maxmemory-policy {policy}")

@@ -17,13 +17,14 @@ from otel_analytics.errors import (
     SettingsError,
     StoreUnavailable,
 )
+from otel_analytics.store.queries import load
 
 Connection = psycopg.Connection[TupleRow]
 
 APPLICATION_NAME: Final = "otel-analytics"
 CONNECT_TIMEOUT_SECONDS: Final = 5
 _DEAD_PEER_TIMEOUT_MS: Final = 30_000
-_LIMIT: Final = b"SELECT set_config('statement_timeout', %(limit)s, false)"
+_QUERIES: Final = load("connection")
 
 
 class MissingPartition(OtelAnalyticsError):  # noqa: N818
@@ -54,7 +55,7 @@ def connect(dsn: str, *, application_name: str = APPLICATION_NAME) -> Connection
     with translated():
         # Prepared statements would meet another session behind a pooler, and turn into generic plans.
         connection = psycopg.connect(conninfo, autocommit=True, prepare_threshold=None)
-        connection.execute("SET TIME ZONE 'UTC'")
+        connection.execute(_QUERIES["use_utc"])
     return connection
 
 
@@ -86,7 +87,7 @@ def limit_statements(connection: Connection, seconds: float) -> None:
     Such a statement raises `QueryTimeout`.
     """
     with translated():
-        connection.execute(_LIMIT, {"limit": f"{math.ceil(seconds * 1_000)}ms"})
+        connection.execute(_QUERIES["limit_statements"], {"limit": f"{math.ceil(seconds * 1_000)}ms"})
 
 
 @contextmanager
@@ -100,7 +101,7 @@ def transaction(connection: Connection) -> Iterator[None]:
 def snapshot(connection: Connection) -> Iterator[None]:
     """Every statement inside sees the database at one moment; nothing can be written."""
     with transaction(connection):
-        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        connection.execute(_QUERIES["see_one_moment"])
         yield
 
 
