@@ -4,12 +4,14 @@ import json
 import os
 import shutil
 import subprocess
+import urllib.error
 import urllib.parse
 import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from waiting import until
 
 from otel_analytics.embedded.process import HOST, free_port
 
@@ -41,7 +43,7 @@ def promtool(*arguments, text=""):
 
 @contextmanager
 def prometheus(directory, app, worker):
-    """A server with our configuration, but for the addresses of the targets and a shorter interval.
+    """A server that answers, with our configuration but for the addresses of the targets and the interval.
 
     Args:
         directory: For its data.
@@ -70,10 +72,12 @@ def prometheus(directory, app, worker):
     log = directory / "prometheus.log"
     with log.open("wb") as output:
         process = subprocess.Popen([executable, *options], stdout=output, stderr=subprocess.STDOUT)
+    server = Server(f"http://{address}")
     try:
-        yield Server(f"http://{address}")
-        assert "level=error" not in log.read_text()
-        assert "level=warn" not in log.read_text()
+        until(lambda: server.is_ready() or process.poll() is not None)
+        assert process.poll() is None, log.read_text()
+        yield server
+        assert "Evaluating rule failed" not in log.read_text()
     finally:
         process.terminate()
         process.wait(20)

@@ -59,7 +59,6 @@ def live(tmp_path, redis_url, migrated_dsn, monkeypatch):
             running([*shop, *options], tmp_path / "shop.log", f"http://{app}/healthz"),
             prometheus(tmp_path, app, worker) as server,
         ):
-            until(server.is_ready)
             until(lambda: server.query("sum(up) == 2"))
             answers = asyncio.run(
                 traffic.visit(
