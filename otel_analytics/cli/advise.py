@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from otel_analytics.cli.answers import OneRoute, checked_route, print_data
-from otel_analytics.cli.arguments import TableOrJson
-from otel_analytics.cli.context import load_settings
+from otel_analytics.cli.arguments import Days, OneRoute, TableOrJson, checked_route
+from otel_analytics.cli.context import connected, load_settings
+from otel_analytics.cli.output import print_data, print_remark
 from otel_analytics.cli.progress import Progress
-from otel_analytics.cli.selection import Days, connected, print_remark
 
 if TYPE_CHECKING:
     from otel_analytics.settings import Settings

@@ -1,13 +1,18 @@
-"""What every command shares: the options before the command's name, and the settings they lead to."""
+"""What commands share: the options before the command's name, and the settings and database they lead to."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from otel_analytics import settings
 from otel_analytics.errors import UsageError
+
+if TYPE_CHECKING:
+    from otel_analytics.store.connection import Connection
 
 
 @dataclass(frozen=True)
@@ -16,11 +21,9 @@ class CommandContext:
 
     Attributes:
         config_file: The TOML file named by `--config`, if any.
-        debug: Whether a failure shows its traceback, and log lines of every level appear.
     """
 
     config_file: Path | None = None
-    debug: bool = False
 
 
 def load_settings(context: typer.Context, **overrides: Any) -> settings.Settings:
@@ -53,3 +56,21 @@ def load_stream_settings(context: typer.Context) -> settings.Settings:
             f"there is no stream with the setting exporter = {found.exporter}, so nothing to show or do"
         )
     return found
+
+
+@contextmanager
+def connected(found: settings.Settings) -> Iterator["Connection"]:
+    """A connection to a database whose schema is the one this version was written for.
+
+    Raises:
+        SettingsError: The DSN cannot be used.
+        NotMigrated: The database lacks tables.
+        SchemaTooNew: The database belongs to a newer version.
+        StoreUnavailable: PostgreSQL does not answer.
+    """
+    from otel_analytics.store import migrations
+    from otel_analytics.store.connection import connect
+
+    with connect(found.postgres_dsn) as connection:
+        migrations.check(connection)
+        yield connection

@@ -113,7 +113,7 @@ def _with_progress(ids: list[str], doing: str) -> Iterable[str]:
 
 
 def _conclude(what: str, done: int, ids: list[str] | None) -> None:
-    """Say how many letters it were; a letter that was named and is not there is a failure."""
+    """Say how many letters there were; a letter that was named and is not there is a failure."""
     typer.echo(f"{what} {counted(done, 'dead letter')}")
     absent = len(set(ids or [])) - done
     if absent > 0:

@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from otel_analytics.cli.answers import Format, Top, print_answer
-from otel_analytics.cli.context import load_settings
-from otel_analytics.cli.selection import Days, connected
+from otel_analytics.cli.arguments import Days, Format, Top
+from otel_analytics.cli.context import connected, load_settings
+from otel_analytics.cli.output import print_answer
 
 
 def errors(

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 import typer
 
-from otel_analytics.cli.selection import connected, print_remark
+from otel_analytics.cli.context import connected
+from otel_analytics.cli.output import print_remark
 
 if TYPE_CHECKING:
     from otel_analytics.ranking import Standings

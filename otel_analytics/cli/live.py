@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from otel_analytics.cli.answers import Format, print_data
+from otel_analytics.cli.arguments import Format
 from otel_analytics.cli.context import load_stream_settings
+from otel_analytics.cli.output import print_data
 from otel_analytics.errors import StreamUnavailable, UsageError
 
 if TYPE_CHECKING:

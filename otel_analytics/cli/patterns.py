@@ -5,9 +5,9 @@ import sys
 
 import typer
 
-from otel_analytics.cli.answers import Format, Route, Top, checked_route, print_answer
-from otel_analytics.cli.context import load_settings
-from otel_analytics.cli.selection import Days, connected
+from otel_analytics.cli.arguments import Days, Format, Route, Top, checked_route
+from otel_analytics.cli.context import connected, load_settings
+from otel_analytics.cli.output import print_answer
 
 
 def patterns(

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from otel_analytics.cli.arguments import TableOrJson
-from otel_analytics.cli.context import load_settings
-from otel_analytics.cli.selection import Days, MinLatency, MinRequests, connected, print_remark
+from otel_analytics.cli.arguments import Days, MinLatency, MinRequests, TableOrJson
+from otel_analytics.cli.context import connected, load_settings
+from otel_analytics.cli.output import print_remark
 
 if TYPE_CHECKING:
     from otel_analytics.present.rows import PlanRow

@@ -6,11 +6,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from otel_analytics.cli.answers import Format, TableJsonOrCsv, Top, checked_route, print_data
-from otel_analytics.cli.arguments import memory_size
-from otel_analytics.cli.context import load_settings
+from otel_analytics.cli.arguments import (
+    Days,
+    Format,
+    MinLatency,
+    MinRequests,
+    TableJsonOrCsv,
+    Top,
+    checked_route,
+    memory_size,
+)
+from otel_analytics.cli.context import connected, load_settings
 from otel_analytics.cli.explain import print_explanations
-from otel_analytics.cli.selection import Days, MinLatency, MinRequests, connected, print_remark
+from otel_analytics.cli.output import print_data, print_remark
 from otel_analytics.errors import UsageError
 
 if TYPE_CHECKING:

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from otel_analytics.cli.answers import Top
-from otel_analytics.cli.context import load_settings
+from otel_analytics.cli.arguments import Days, Top
+from otel_analytics.cli.context import connected, load_settings
 from otel_analytics.cli.progress import Progress
-from otel_analytics.cli.selection import Days, connected
 
 if TYPE_CHECKING:
     from otel_analytics.present.report import Contents

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from otel_analytics.cli.answers import Format, OneRoute, checked_route, print_data
-from otel_analytics.cli.arguments import memory_size
-from otel_analytics.cli.context import load_settings
-from otel_analytics.cli.selection import Days, connected, print_remark
+from otel_analytics.cli.arguments import Days, Format, OneRoute, checked_route, memory_size
+from otel_analytics.cli.context import connected, load_settings
+from otel_analytics.cli.output import print_data, print_remark
 
 if TYPE_CHECKING:
     from otel_analytics.present.simulation import SimulationRow
