@@ -11,10 +11,12 @@ from otel_analytics.analyze import absolute, relative
 from otel_analytics.analyze.basis import Basis
 from otel_analytics.analyze.candidates import Candidates, candidates, is_cacheable, mostly_fails
 from otel_analytics.analyze.pages import first_pages
+from otel_analytics.analyze.rules import Sharing, configured, sharing
 from otel_analytics.figures import Histogram, PatternFigures, RequestForm
 from otel_analytics.present import remarks
 from otel_analytics.present.rows import (
     AbsoluteRow,
+    CacheKey,
     PlanRow,
     RelativeRow,
     absolute_row,
@@ -27,6 +29,9 @@ from otel_analytics.store.connection import Connection
 
 SAMPLE: Final = 5_000
 """The latest raw requests of a route that tell which pages are asked for."""
+
+_KEYS: Final[dict[Sharing, CacheKey]] = {"same": "shared", "private": "per user", "unclear": "per user"}
+"""What may be done where the answers are so; nothing is known where they are otherwise."""
 
 Row = TypeVar("Row")
 
@@ -119,13 +124,15 @@ def plan(connection: Connection, settings: Settings, *, now: dt.datetime) -> Ran
 
     Args:
         connection: Where the tables are; not inside a transaction.
-        settings: For `days`, the thresholds, `cache_score_threshold` and `pages_to_cache_per_route`.
+        settings: For `days`, the thresholds, `cache_score_threshold`, `pages_to_cache_per_route` and `rules`.
         now: The present.
 
     Raises:
+        SettingsError: The setting `rules` names what does not exist.
         NotMigrated: The tables are missing.
         StoreUnavailable: PostgreSQL does not answer.
     """
+    limits = configured(settings.rules)["never-share"].limits
     with rankings.reading(connection):
         read = _read(connection, settings, now)
         chosen = [
@@ -135,6 +142,8 @@ def plan(connection: Connection, settings: Settings, *, now: dt.datetime) -> Ran
         ]
         routes = [each.figures.route for each in chosen]
         forms = rankings.request_forms(connection, read.since, read.until, routes, sample=SAMPLE)
+        methods = [(each.figures.route, each.figures.method) for each in chosen]
+        users = evidence.dependence_on_users(connection, methods, read.since, read.until)
     by_pattern: defaultdict[tuple[str, str, str], list[RequestForm]] = defaultdict(list)
     for form in forms:
         by_pattern[form.route, form.method, form.pattern].append(form)
@@ -142,7 +151,9 @@ def plan(connection: Connection, settings: Settings, *, now: dt.datetime) -> Ran
     for each in chosen:
         seen = by_pattern[each.figures.route, each.figures.method, each.figures.pattern]
         pages = first_pages(seen, settings.pages_to_cache_per_route)
-        rows.append(plan_row(each, pages, sum(form.requests for form in seen)))
+        answers = users.get((each.figures.route, each.figures.method, each.figures.pattern))
+        key = None if answers is None else _KEYS.get(sharing(answers, limits))
+        rows.append(plan_row(each, pages, sum(form.requests for form in seen), key))
     return Ranking(rows, read.basis, read.candidates.figures)
 
 

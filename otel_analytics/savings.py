@@ -11,6 +11,7 @@ from otel_analytics import evidence
 from otel_analytics.analyze import budget, savings
 from otel_analytics.analyze.basis import Basis
 from otel_analytics.analyze.replay import CacheModel, History, Replay
+from otel_analytics.analyze.rules import is_doubtful
 from otel_analytics.analyze.savings import Obstacle, Pattern, Saving, Terms
 from otel_analytics.present import savings as words
 from otel_analytics.present.rows import SavingsRow
@@ -75,6 +76,8 @@ def rank_savings(
     """
     patterns, basis, history = _replayed(connection, settings, now)
     terms = Terms(settings.staleness_limit, settings.min_evidence_requests, history)
+    since = now - dt.timedelta(days=settings.days)
+    patterns = _without_doubt(connection, patterns, savings.rank(patterns, terms), since, now)
     ranked = savings.rank(patterns, terms)
     refused = savings.refusals(patterns, ranked, terms)
     chosen = None
@@ -116,6 +119,27 @@ def _replayed(
     )
     named = [savings.pattern(names[one.group], one, own) for one, own in pairs if one.group < len(names)]
     return named, basis, history
+
+
+def _without_doubt(
+    connection: Connection,
+    patterns: list[Pattern],
+    ranked: list[Saving],
+    since: dt.datetime,
+    until: dt.datetime,
+) -> list[Pattern]:
+    """The patterns; where one would be shared and is personal for some users, that stands against it."""
+    shared = {
+        each.pattern.name
+        for each in ranked
+        if each.pattern.evidence.known_users and any(not way.per_user for way in each.admissible)
+    }
+    with snapshot(connection):
+        found = evidence.dependence_on_users(
+            connection, ((name.route, name.method) for name in shared), since, until
+        )
+    doubtful = {name for name in shared if name in found and is_doubtful(found[name])}
+    return [savings.personal(each) if each.name in doubtful else each for each in patterns]
 
 
 def _best_set(ranked: list[Saving], budget_bytes: int) -> tuple[list[Saving], SetFigures]:

@@ -42,10 +42,12 @@ class Option(NamedTuple):
     Attributes:
         per_user: Whether there is a copy for each user.
         outcome: What it would have done.
+        personal: Whether the copy would be shared though something says that answers depend on the user.
     """
 
     per_user: bool
     outcome: Outcome
+    personal: bool = False
 
 
 class Terms(NamedTuple):
@@ -108,6 +110,12 @@ def pattern(name: GroupName, shared: GroupReplay, per_user: GroupReplay) -> Patt
     return Pattern(name, shared.evidence, tuple(options))
 
 
+def personal(found: Pattern) -> Pattern:
+    """The pattern, once it is known that answers depend on the user, be it for few of them only."""
+    options = tuple(each._replace(personal=not each.per_user) for each in found.options)
+    return found._replace(options=options)
+
+
 def rank(patterns: Iterable[Pattern], terms: Terms) -> list[Saving]:
     """What saves something in an admissible way; what saves most time first, equals by name."""
     found = [saving for each in patterns if (saving := best(each, terms)) is not None]
@@ -136,7 +144,8 @@ def obstacle(option: Option, evidence: Evidence, terms: Terms) -> Obstacle | Non
     """Why an option is not admissible; None where it is.
 
     What cannot be judged is not: few hits, hits whose bodies are unknown, times to live that were never
-    lived through, and a shared key where users are known but hardly ever got the copy of another one.
+    lived through, and a shared key where users are known but hardly ever got the copy of another one. A page
+    that is personal for few is stale for few; so that is asked apart from the share of stale hits.
 
     Args:
         option: Of a pattern.
@@ -152,7 +161,7 @@ def obstacle(option: Option, evidence: Evidence, terms: Terms) -> Obstacle | Non
         ("bodies unknown", outcome.compared == 0 or outcome.compared < _ENOUGH_COMPARED * outcome.hits),
         ("differs between users", differs and _is_personal(outcome)),
         ("stale", outcome.stale > limit * outcome.compared),
-        ("differs between users", differs),
+        ("differs between users", differs or option.personal),
         ("few hits", outcome.compared < ENOUGH_HITS),
         ("users not compared", of_users and outcome.foreign < ENOUGH_HITS),
     )

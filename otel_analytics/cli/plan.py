@@ -30,6 +30,9 @@ def plan(
     The pages to cache are the first ones, as many as the setting pages_to_cache_per_route says (1): each form
     in which 1 % or more of the pattern's requests asked for them, among the latest 5,000 raw requests of the
     route. A question mark stands where none of these was of the pattern.
+
+    The key is all where enough users got the same bodies, and user where some got others: a copy for one must
+    not be shown to another. A question mark stands where that is not known.
     """
     settings = load_settings(context, days=days, min_requests=min_requests, min_latency=min_latency)
     from otel_analytics import ranking

@@ -160,6 +160,8 @@ class PlanRow(NamedTuple):
             parameters to add to the pattern (`params`, none for `{}`) and its share of the pattern's requests
             (`share`, from 0 to 1). Null where no raw request of the pattern was sampled, so nothing is known.
         sampled_requests: Raw requests of the pattern that `pages_to_cache` rests on.
+        cache_key: `shared`: enough users got the same bodies, so one copy may be for everybody. `per user`:
+            some got others, so a copy may be for one user only. Null where that is not known.
     """
 
     route: str
@@ -170,6 +172,7 @@ class PlanRow(NamedTuple):
     avg_p95_latency_ms: float
     pages_to_cache: list[dict[str, Any]] | None
     sampled_requests: int
+    cache_key: CacheKey | None
 
 
 def absolute_row(scored: Scored, histogram: Histogram) -> AbsoluteRow:
@@ -216,8 +219,10 @@ def relative_row(placed: Placed, histogram: Histogram) -> RelativeRow:
     )
 
 
-def plan_row(scored: Scored, pages: list[Page] | None, sampled_requests: int) -> PlanRow:
-    """A recommended pattern as it is shown, with the pages to cache."""
+def plan_row(
+    scored: Scored, pages: list[Page] | None, sampled_requests: int, cache_key: CacheKey | None
+) -> PlanRow:
+    """A recommended pattern as it is shown, with the pages to cache and for whom a copy may be."""
     figures = scored.figures
     return PlanRow(
         route=figures.route,
@@ -230,6 +235,7 @@ def plan_row(scored: Scored, pages: list[Page] | None, sampled_requests: int) ->
         if pages is None
         else [{"params": dict(page.varying), "share": round(page.share, 4)} for page in pages],
         sampled_requests=sampled_requests,
+        cache_key=cache_key,
     )
 
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from otel_analytics.present.rows import AbsoluteRow, PlanRow, RelativeRow
+from otel_analytics.present.rows import AbsoluteRow, CacheKey, PlanRow, RelativeRow
 from otel_analytics.present.text import compact, harmless, params_text, shorten_end, shorten_middle
 
 KINDS: Final = "kinds of 5xx"
@@ -27,6 +27,7 @@ _MOST_PARAMS: Final = 120
 _UNKNOWN: Final = "?"
 _ALL: Final = "all"
 _FIRST: Final = "first"
+_KEYS: Final[dict[CacheKey | None, str]] = {"shared": _ALL, "per user": "user", None: _UNKNOWN}
 
 
 @dataclass
@@ -67,10 +68,11 @@ def print_ranking(rows: Sequence[AbsoluteRow | RelativeRow], file: TextIO) -> No
 
 
 def print_plan(rows: Sequence[PlanRow], file: TextIO) -> None:
-    """What to cache, and which requests for it."""
+    """What to cache, for whom, and which requests for it."""
     columns = [
         *_names(rows),
         Column("score", [f"{row.cache_priority_score:,.1f}" for row in rows]),
+        Column("key", [_KEYS[row.cache_key] for row in rows], justify="left"),
         Column("pages to cache", [shorten_end(_pages(row), 30) for row in rows], justify="left"),
     ]
     print_columns(columns, file)

@@ -92,10 +92,18 @@ def dependence(
         param: The parameter; None for the user.
         per_user: Whether the user is a part of the key.
     """
-    wanted = {**_parameters(span, route, method), "param": param, "per_user": per_user}
+    wanted = _dependence_parameters(span, route, method, param=param, per_user=per_user)
     found = connection.execute(_QUERIES["dependence"], wanted).fetchone()
-    assert found is not None
-    return Dependence(*found)
+    return Dependence(*found[1:]) if found else Dependence(*[0] * len(Dependence._fields))
+
+
+@translated()
+def dependence_by_pattern(
+    connection: Connection, span: Span, route: str, method: str
+) -> dict[str, Dependence]:
+    """Whether the answers of a route and method depend on the user; of each pattern that has known bodies."""
+    wanted = _dependence_parameters(span, route, method, by_pattern=True)
+    return {pattern: Dependence(*row) for pattern, *row in connection.execute(_QUERIES["dependence"], wanted)}
 
 
 @translated()
@@ -118,9 +126,22 @@ def shown(
     per_user: bool = False,
 ) -> str:
     """A statement as it can be run by hand: its parameters quoted and filled in by the driver."""
-    wanted = {**_parameters(span, route, method), "param": param, "per_user": per_user}
+    wanted = _dependence_parameters(span, route, method, param=param, per_user=per_user)
     with translated():
         return psycopg.ClientCursor(connection).mogrify(_QUERIES[statement], wanted)
+
+
+def _dependence_parameters(
+    span: Span,
+    route: str,
+    method: str,
+    *,
+    param: str | None = None,
+    per_user: bool = False,
+    by_pattern: bool = False,
+) -> dict[str, object]:
+    own = {"param": param, "per_user": per_user, "by_pattern": by_pattern}
+    return {**_parameters(span, route, method), **own}
 
 
 def _parameters(span: Span, route: str, method: str) -> dict[str, object]:

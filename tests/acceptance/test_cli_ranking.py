@@ -183,6 +183,7 @@ def test_a_plan_is_what_a_caching_layer_reads(ranked_dsn):
             "avg_p95_latency_ms": 500.0,
             "pages_to_cache": [{"params": {}, "share": 0.6}, {"params": {"page": "1"}, "share": 0.4}],
             "sampled_requests": 200,
+            "cache_key": None,
         }
     ]
 

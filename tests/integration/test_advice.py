@@ -7,9 +7,10 @@ import pytest
 from backend import DAY, HOUR, NOW, make_settings, raw_postgres, store_connection
 from traffic import Traffic
 
-from otel_analytics import advice
+from otel_analytics import advice, ranking
 from otel_analytics.errors import SettingsError, UsageError
 from otel_analytics.rollup import rollup_touched
+from otel_analytics.savings import rank_savings
 from otel_analytics.store import advice as store
 from otel_analytics.store import partitions
 from otel_analytics.store.events import insert_events
@@ -234,6 +235,7 @@ PERSONAL = {
     "/each-their-own": {"users": 12, "body": lambda ask: ask.user},
     "/and-changing": {"users": 12, "body": lambda ask: (ask.user, ask.version(300))},
     "/mostly-empty-carts": {"users": 60, "body": lambda ask: ask.user if ask.user in {"u1", "u2"} else 0},
+    "/one-in-three-hundred": {"users": 300, "requests": 3_000, "body": lambda ask: ask.user == "u7"},
     "/one-in-a-hundred": {"users": 100, "requests": 3_000, "body": lambda ask: ask.user == "u7"},
     "/known-or-not": {"users": 30, "anonymous": 0.9, "body": lambda ask: ask.user is None},
     "/name-in-the-corner": {"users": 30, "anonymous": 0.97, "body": lambda ask: ask.user},
@@ -254,15 +256,25 @@ PERSONAL = {
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_no_personal_page_is_recommended_for_sharing(connection, seed, subtests):
+    """By any of those that recommend; what is the same for all, is."""
     traffic = Traffic(seed=seed)
     for route, character in PERSONAL.items():
         traffic.route(route, moment=hot, **character)
+    traffic.route("/same-for-all", moment=hot, users=60)
     rows = advised(connection, traffic).rows
+    settings = make_settings(top_n_routes=100, min_requests=0.0, min_latency=0.0, cache_score_threshold=0.0)
+    saving = rank_savings(connection, settings, now=NOW).rows
+    planned = ranking.plan(connection, settings, now=NOW).rows
+    assert {row.route for row in planned} == {*PERSONAL, "/same-for-all"}
+    for name, recommended in (("savings", saving), ("plan", planned)):
+        with subtests.test("what is the same for all is shared", by=name):
+            assert {row.route for row in recommended if row.cache_key == "shared"} == {"/same-for-all"}
     shared = {
         row.route for row in rows if row.rule == "cache-candidate" and row.evidence["key"] != "per user"
     }
-    assert shared == set()
-    assert {row.route for row in rows if row.rule == "never-share" and row.severity == "info"} == set()
+    assert shared == {"/same-for-all"}
+    same = {row.route for row in rows if row.rule == "never-share" and row.severity == "info"}
+    assert same == {"/same-for-all"}
     for route in ("/each-their-own", "/and-changing", "/by-parameter-too"):
         with subtests.test("told to be private", route=route):
             assert "never-share" in {row.rule for row in rows if row.route == route}

@@ -233,7 +233,7 @@ def test_advice_reads_its_days_and_by_index(seeded, subtests):
             assert "timestamp" in " ".join(node.get("Index Cond", "") for node in plan)
 
     span = {"since": NOW - 8 * DAY, "until": NOW - DAY, "route": "/route/7", "method": "GET", "sample": 1_000}
-    more = {"most": 10, "longest": 2_048, "param": "q", "per_user": True}
+    more = {"most": 10, "longest": 2_048, "param": "q", "per_user": True, "by_pattern": False}
     for name in ("sample", "parameters", "dependence", "keyed_requests"):
         with subtests.test("the latest requests of a route are looked up by route and time", name=name):
             raw = scans(explain(seeded, load("advice")[name], {**span, **more}), "route_analytics_y")

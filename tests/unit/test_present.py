@@ -21,7 +21,7 @@ ABSOLUTE = AbsoluteRow("/a", "GET", {}, 20.0, 200.0, 5.0, 202.5, 0.9871, 80, 300
 RELATIVE = RelativeRow(
     "/a", "GET", {}, 20.0, 200.0, 90.0, 99.9, 50.0, 100.0, 1.0, 80, 5.0, 300.0, None, 4, True
 )
-PLAN = PlanRow("/a", "GET", {}, 202.5, 20.0, 200.0, [{"params": {"page": "1"}, "share": 0.5}], 10)
+PLAN = PlanRow("/a", "GET", {}, 202.5, 20.0, 200.0, [{"params": {"page": "1"}, "share": 0.5}], 10, "shared")
 HOUR = dt.datetime(2026, 11, 24, 12, tzinfo=dt.UTC)
 BASIS = Basis(
     days=7,
@@ -204,13 +204,17 @@ def test_a_plan_says_what_is_not_known(monkeypatch):
         PLAN._replace(pages_to_cache=[{"params": {}, "share": 1.0}]),
         PLAN._replace(pages_to_cache=[{"params": {}, "share": 0.75}]),
         PLAN._replace(pages_to_cache=None),
+        PLAN._replace(cache_key="per user"),
+        PLAN._replace(cache_key=None),
     ]
     text = printed(print_plan, rows, io.StringIO(), monkeypatch)
-    assert [line.split("202.5")[1].strip() for line in text.splitlines()[1:]] == [
-        "page=1 (50%)",
-        "all",
-        "first (75%)",
-        "?",
+    assert [line.split("202.5")[1].strip().split(maxsplit=1) for line in text.splitlines()[1:]] == [
+        ["all", "page=1 (50%)"],
+        ["all", "all"],
+        ["all", "first (75%)"],
+        ["all", "?"],
+        ["user", "page=1 (50%)"],
+        ["?", "page=1 (50%)"],
     ]
 
 

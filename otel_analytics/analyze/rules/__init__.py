@@ -17,7 +17,7 @@ from otel_analytics.analyze.rules.model import (
     Whole,
 )
 from otel_analytics.analyze.rules.registry import RULES, Active, Said, chosen, configured, findings
-from otel_analytics.analyze.rules.sharing import Sharing, sharing
+from otel_analytics.analyze.rules.sharing import Sharing, is_doubtful, sharing
 
 __all__ = [
     "RULES",
@@ -35,6 +35,7 @@ __all__ = [
     "chosen",
     "configured",
     "findings",
+    "is_doubtful",
     "proposed_ttl",
     "sharing",
 ]

@@ -32,8 +32,7 @@ def sharing(found: Dependence, limits: Mapping[str, float]) -> Sharing:
     if (
         found.contradicted >= limits["min_cases"]
         and found.contradicted >= limits["min_contradicted_share"] * found.kept
-        # Where a user's own answers come and go as well, it is not the user that they depend on.
-        and found.own_returns < _OFTEN * found.contradicted
+        and is_doubtful(found)
     ):
         return "private"
     # One is enough to doubt: of a page that is the same for most, such as an empty cart, a few may be
@@ -46,3 +45,12 @@ def sharing(found: Dependence, limits: Mapping[str, float]) -> Sharing:
     if found.equal_senders >= limits["min_users"] and found.equal >= limits["min_cases"]:
         return "same"
     return "few users"
+
+
+def is_doubtful(found: Dependence) -> bool:
+    """Whether anything at all says that answers depend on the user, be it of one in a thousand.
+
+    A page may be personal for few users only: all others getting the same does not make it one to share.
+    """
+    # Where a user's own answers come and go as well, it is not the user that they depend on.
+    return found.contradicted > 0 and found.own_returns < _OFTEN * found.contradicted

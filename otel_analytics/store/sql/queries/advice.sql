@@ -77,10 +77,12 @@ GROUP BY name ORDER BY requests DESC, name LIMIT %(most)s;
 -- Do the answers to one key depend on the sender, in the latest requests of a route and method? The key is the path with
 -- all parameters, and the sender the user; or, where a parameter is named, the key lacks it (with the user in the key if
 -- per_user), and the sender is its value. An answer is compared with the one before it, if that was complete by then.
+-- One row for all patterns, or with by_pattern one for each.
 WITH latest AS (
     SELECT
         "timestamp" AS start, event_id, "timestamp" + duration_ms * interval '1 millisecond' AS done, user_id,
-        split_part(route_full, '?', 1) AS path, query_params, response_hash AS body
+        split_part(route_full, '?', 1) AS path, query_params, response_hash AS body,
+        CASE WHEN %(by_pattern)s THEN query_params_normalized END AS pattern
     FROM (
         SELECT * FROM route_analytics
         WHERE route = %(route)s AND "timestamp" >= %(since)s AND "timestamp" < %(until)s
@@ -92,7 +94,7 @@ WITH latest AS (
     ORDER BY "timestamp" DESC LIMIT %(sample)s
 ), asked AS (
     SELECT
-        start, event_id, done, body,
+        start, event_id, done, body, pattern,
         hashtextextended(
             CASE WHEN %(param)s::text IS NULL THEN path || ' ' || query_params::text
                 ELSE path || ' ' || (query_params - %(param)s::text)::text END,
@@ -117,7 +119,7 @@ WITH latest AS (
         of_sender AS (PARTITION BY key, sender ORDER BY place)
 ), by_sender AS (
     SELECT
-        sender, count(*) AS requests, count(*) FILTER (WHERE compared) AS compared,
+        pattern, sender, count(*) AS requests, count(*) FILTER (WHERE compared) AS compared,
         count(*) FILTER (WHERE compared AND body = body_before) AS equal,
         count(*) FILTER (WHERE body_place < place - 1 AND body_before_next AND after_it) AS returns,
         count(*) FILTER (WHERE sender IS NOT NULL AND own_body = body AND own_place < place - 1 AND after_it) AS kept,
@@ -125,10 +127,10 @@ WITH latest AS (
             WHERE sender IS NOT NULL AND own_body = body AND own_place < place - 1 AND after_it
                 AND body <> body_before) AS contradicted,
         count(*) FILTER (WHERE own_body <> body AND own_body_before = body AND after_it) AS own_returns
-    FROM seen GROUP BY sender
+    FROM seen GROUP BY pattern, sender
 )
 SELECT
-    coalesce(sum(requests), 0)::bigint AS requests, count(sender) AS senders,
+    pattern::text, coalesce(sum(requests), 0)::bigint AS requests, count(sender) AS senders,
     coalesce(sum(compared), 0)::bigint AS compared, coalesce(sum(equal), 0)::bigint AS equal,
     count(*) FILTER (WHERE equal > 0) AS equal_senders, coalesce(sum(returns), 0)::bigint AS returns,
     coalesce(sum(kept), 0)::bigint AS kept, coalesce(sum(contradicted), 0)::bigint AS contradicted,
@@ -136,7 +138,7 @@ SELECT
     count(*) FILTER (WHERE sender IS NOT NULL AND requests = 1) AS lone,
     count(*) FILTER (
         WHERE sender IS NOT NULL AND equal = 0 AND (requests >= 5 OR (requests > 1 AND compared > 0))) AS unproven
-FROM by_sender;
+FROM by_sender GROUP BY pattern;
 
 -- name: keyed_requests
 -- The latest requests of a route and method, oldest first, with the key as it is and without one parameter.
