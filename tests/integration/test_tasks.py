@@ -1,5 +1,6 @@
 """The worker's duties as plain functions, called by a scheduler."""
 
+import logging
 import re
 from pathlib import Path
 
@@ -40,6 +41,9 @@ def test_a_real_celery_worker_runs_what_the_documentation_says(redis_url, migrat
     app.conf.update(broker_url="memory://", result_backend="cache+memory://")
     app.conf.broker_transport_options = {"polling_interval": 0.05}
     produce(redis_url, [make_event(utc_now()), make_event(utc_now() - DAY)])
+    # Celery takes over the logging of the whole process.
+    monkeypatch.setattr(logging.root, "level", logging.root.level)
+    monkeypatch.setattr(logging.root, "handlers", [*logging.root.handlers])
     with start_worker(app, pool="solo", perform_ping_check=False, shutdown_timeout=30):
         results = {
             name: app.send_task(entry["task"]).get(timeout=30, interval=0.05)
