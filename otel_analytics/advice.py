@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from otel_analytics import evidence
 from otel_analytics.analyze.candidates import candidates
 from otel_analytics.analyze.pages import Page, first_pages
 from otel_analytics.analyze.replay import CacheModel, GroupReplay, History, Replay
@@ -34,7 +35,7 @@ from otel_analytics.request_columns import columns
 from otel_analytics.route_figures import HourOfDay, KeyedRequest, Parameter, RouteTotals
 from otel_analytics.settings import Settings
 from otel_analytics.store import advice as store
-from otel_analytics.store import ledger, rankings
+from otel_analytics.store import rankings
 from otel_analytics.store.connection import Connection
 from otel_analytics.store.replay import RequestStream
 
@@ -189,15 +190,12 @@ class _Gathering:
         return found, self._history(of_all, requests)
 
     def _history(self, found: Sequence[GroupReplay], requests: int) -> History:
-        accepted = sum(row.accepted for row in ledger.rows(self._connection))
-        dropped = sum(ledger.drops(self._connection).values())
-        first_us = min((each.evidence.span_us[0] for each in found), default=None)
-        until = self._span.until
-        return History(
-            asked_seconds=(until - self._span.since).total_seconds(),
-            seconds=0.0 if first_us is None else until.timestamp() - first_us / 1e6,
+        return History.of(
+            self._span.since,
+            self._span.until,
+            first_us=min((each.evidence.span_us[0] for each in found), default=None),
             requests=requests,
-            coverage=accepted / (accepted + dropped) if accepted + dropped else None,
+            coverage=evidence.coverage(self._connection),
         )
 
     def _pages(self, forms: Sequence[RequestForm]) -> dict[str, list[Page]]:

@@ -32,6 +32,7 @@ def basis(
         unmatched_requests: Left out of it.
         overflow_requests: Left out of it.
     """
+    accepted, dropped = _offered(connection)
     return Basis(
         days=days,
         hours=len(hours),
@@ -40,11 +41,17 @@ def basis(
         requests=requests,
         unmatched_requests=unmatched_requests,
         overflow_requests=overflow_requests,
-        accepted=sum(row.accepted for row in ledger.rows(connection)),
-        dropped=sum(ledger.drops(connection).values()),
+        accepted=accepted,
+        dropped=dropped,
         latest_hour=hours[-1] if hours else rankings.latest_hour(connection),
         waiting_hours=len(hourly.touched_hours(connection)),
     )
+
+
+def coverage(connection: Connection) -> float | None:
+    """Share of the events that were accepted, from 0 to 1; None where the ledger knows of none."""
+    accepted, dropped = _offered(connection)
+    return accepted / (accepted + dropped) if accepted + dropped else None
 
 
 def dependence_on_users(
@@ -64,3 +71,8 @@ def dependence_on_users(
         for route, method in sorted(set(routes))
         for pattern, found in advice.dependence_by_pattern(connection, span, route, method).items()
     }
+
+
+def _offered(connection: Connection) -> tuple[int, int]:
+    """Events that the stream ever accepted, and those that applications had to give up."""
+    return sum(row.accepted for row in ledger.rows(connection)), sum(ledger.drops(connection).values())

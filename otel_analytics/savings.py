@@ -111,12 +111,7 @@ def _replayed(
             requests=sum(each.evidence.requests for each, _ in pairs if each.group < len(names)),
             overflow_requests=sum(each.evidence.requests for each, _ in pairs if each.group >= len(names)),
         )
-    history = History(
-        asked_seconds=(now - since).total_seconds(),
-        seconds=0.0 if first_us is None else now.timestamp() - first_us / _MICROSECONDS,
-        requests=basis.requests,
-        coverage=basis.coverage,
-    )
+    history = History.of(since, now, first_us=first_us, requests=basis.requests, coverage=basis.coverage)
     named = [savings.pattern(names[one.group], one, own) for one, own in pairs if one.group < len(names)]
     return named, basis, history
 

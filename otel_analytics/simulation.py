@@ -4,6 +4,7 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from otel_analytics import evidence
 from otel_analytics.analyze.replay import (
     POLICIES,
     BoundedOutcome,
@@ -19,7 +20,6 @@ from otel_analytics.analyze.replay import (
 from otel_analytics.present.simulation import SimulationRow, simulation_row
 from otel_analytics.request_columns import GroupName
 from otel_analytics.settings import Settings
-from otel_analytics.store import ledger
 from otel_analytics.store.connection import Connection, snapshot
 from otel_analytics.store.replay import RequestStream
 
@@ -100,10 +100,8 @@ def simulate(
             for each in bounded:
                 each.feed(chunk)
         names = stream.names()
-        accepted = sum(row.accepted for row in ledger.rows(connection))
-        dropped = sum(ledger.drops(connection).values())
+        coverage = evidence.coverage(connection)
     found = replay.result()
-    first_us = min((each.evidence.span_us[0] for each in found), default=None)
     return Simulation(
         patterns=[
             PatternReplay(
@@ -115,11 +113,12 @@ def simulate(
             for each in found
             if each.group < len(names) and route in (None, names[each.group].route)
         ],
-        history=History(
-            asked_seconds=(now - since).total_seconds(),
-            seconds=0.0 if first_us is None else now.timestamp() - first_us / 1e6,
+        history=History.of(
+            since,
+            now,
+            first_us=min((each.evidence.span_us[0] for each in found), default=None),
             requests=sum(each.evidence.requests for each in found),
-            coverage=accepted / (accepted + dropped) if accepted + dropped else None,
+            coverage=coverage,
         ),
         since=since,
         until=now,

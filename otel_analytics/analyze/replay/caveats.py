@@ -1,6 +1,7 @@
 """What to bear in mind with a figure: where it rests on too little, it says so and nothing is made up."""
 
-from typing import Final, Literal, NamedTuple
+import datetime as dt
+from typing import Final, Literal, NamedTuple, Self
 
 from otel_analytics.analyze.replay.results import Evidence, Outcome
 
@@ -31,6 +32,28 @@ class History(NamedTuple):
     seconds: float
     requests: int
     coverage: float | None
+
+    @classmethod
+    def of(
+        cls,
+        since: dt.datetime,
+        until: dt.datetime,
+        *,
+        first_us: int | None,
+        requests: int,
+        coverage: float | None,
+    ) -> Self:
+        """That of a span.
+
+        Args:
+            since: The first moment that was asked for.
+            until: The last.
+            first_us: When the first request started, microseconds since 1970; None where there is none.
+            requests: See the attributes.
+            coverage: See the attributes.
+        """
+        seconds = 0.0 if first_us is None else until.timestamp() - first_us / 1_000_000
+        return cls((until - since).total_seconds(), seconds, requests, coverage)
 
 
 def caveats(
