@@ -215,9 +215,10 @@ def _against(reason: Obstacle, option: Option, terms: Terms) -> str:
                 f" the limit is {terms.staleness_limit * 100:g} %"
             )
         case "differs between users":
+            seen = "users were seen to keep a body while others got another one; " if option.personal else ""
             return (
-                f"{outcome.foreign_stale:,} of {outcome.foreign:,} hits on the copy of another user differed"
-                " from what that user got"
+                f"{seen}{outcome.foreign_stale:,} of {outcome.foreign:,} hits on the copy of another user"
+                " differed from what that user got"
             )
         case "few hits":
             return f"{outcome.compared:,} compared hits are too few to judge; {ENOUGH_HITS} are needed"

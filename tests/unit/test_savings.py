@@ -6,7 +6,8 @@ import pytest
 from replay_traces import Request, trace
 
 from otel_analytics.analyze.replay import CacheModel, History, Replay
-from otel_analytics.analyze.savings import Terms, best, pattern, rank, refusal, refusals
+from otel_analytics.analyze.savings import Terms, best, pattern, personal, rank, refusal, refusals
+from otel_analytics.present.explanations import savings_sentence
 from otel_analytics.request_columns import KEYED, STORABLE, GroupName
 
 TTLS = (1.0, 10.0, 60.0)
@@ -67,12 +68,12 @@ def test_a_personal_page_is_never_shared():
     def own(n, _):
         return 100 + n % 7
 
-    personal = one(asked(2_000, 0.5, user=users, body=own))
-    found = best(personal, TERMS)
+    theirs = one(asked(2_000, 0.5, user=users, body=own))
+    found = best(theirs, TERMS)
     assert found.option.per_user
     assert all(each.per_user for each in found.admissible)
     for limit in (0.5, 0.99):
-        assert best(personal, TERMS._replace(staleness_limit=limit)).option.per_user
+        assert best(theirs, TERMS._replace(staleness_limit=limit)).option.per_user
 
 
 def test_a_personal_page_whose_visitors_only_ever_meet_their_own_copies_is_not_shared_either():
@@ -84,6 +85,17 @@ def test_a_personal_page_whose_visitors_only_ever_meet_their_own_copies_is_not_s
     ]
     found = best(one(twice), TERMS)
     assert found.option.per_user
+
+
+def test_a_page_that_is_personal_for_few_is_not_shared_once_that_is_known():
+    few = one(asked(3_000, 1.0, user=lambda n, _: 1 + n % 300, body=lambda n, _: 1 + (n % 300 == 7)))
+    long_lived = few._replace(options=few.options[2:3] + few.options[5:])
+    assert 0 < few.options[2].outcome.foreign_stale <= 0.01 * few.options[2].outcome.foreign
+    assert not best(long_lived, TERMS).option.per_user
+    known = personal(long_lived)
+    assert best(known, TERMS) is None
+    assert refusal(known, TERMS) == "differs between users"
+    assert "users were seen to keep a body while others got another one" in savings_sentence(known, [], TERMS)
 
 
 def test_where_no_user_is_known_bodies_alone_decide():
