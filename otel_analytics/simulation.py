@@ -78,7 +78,7 @@ def simulate(
         now: The present.
         route: Only this one; None for all.
         memory_bytes: Also replay a cache of so much memory that all routes share, at each time to live with
-            each policy. That goes request by request, some 2 seconds a million each time.
+            each policy. That goes request by request, one to two seconds a million each time.
 
     Raises:
         NotMigrated: The tables are missing.
