@@ -2,10 +2,11 @@
 
 import datetime as dt
 import sys
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
+from otel_analytics.analyze.routes import ErrorOrder
 from otel_analytics.cli.arguments import Days, Format, Top
 from otel_analytics.cli.context import connected, load_settings
 from otel_analytics.cli.output import print_answer
@@ -16,7 +17,7 @@ def errors(
     top: Top = None,
     days: Days = None,
     order: Annotated[
-        Literal["count", "share"], typer.Option("--sort", help="By the number of 5xx, or their share.")
+        ErrorOrder, typer.Option("--sort", help="By the number of 5xx, or their share.")
     ] = "count",
     output: Format = "table",
 ) -> None:

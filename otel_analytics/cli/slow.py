@@ -2,10 +2,11 @@
 
 import datetime as dt
 import sys
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
+from otel_analytics.analyze.routes import SlowOrder
 from otel_analytics.cli.arguments import Days, Format, Top
 from otel_analytics.cli.context import connected, load_settings
 from otel_analytics.cli.output import print_answer
@@ -16,7 +17,7 @@ def slow(
     top: Top = None,
     days: Days = None,
     order: Annotated[
-        Literal["p95", "seconds"],
+        SlowOrder,
         typer.Option("--sort", help="By the p95, or by the seconds spent in all on the route."),
     ] = "p95",
     output: Format = "table",
