@@ -78,6 +78,9 @@ def check_dsn(dsn: str) -> dict[str, Any]:
     # an @ or a / in it. A socket in the abstract namespace begins with @.
     if any("@" in str(given.get(key, ""))[1:] for key in ("host", "port", "dbname")):
         raise malformed
+    # Where the host was forgotten, what stands for the port is the password.
+    if any(port and not port.isdecimal() for port in str(given.get("port", "")).split(",")):
+        raise malformed
     return given
 
 

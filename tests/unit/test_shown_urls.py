@@ -2,7 +2,7 @@
 
 import pytest
 
-from otel_analytics.errors import OtelAnalyticsError
+from otel_analytics.errors import OtelAnalyticsError, SettingsError
 from otel_analytics.settings import without_password
 from otel_analytics.store.connection import connect
 
@@ -32,3 +32,12 @@ def test_a_dsn_whose_password_is_not_encoded_is_refused_without_it(password):
         connect(f"postgresql://me:{password}@127.0.0.1:1/db")
     assert "hun" not in str(refused.value)
     assert "ter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "dsn", ["postgresql://me:hunter2", "postgresql://me:hunter2/db", "port=5432,hunter2"]
+)
+def test_a_dsn_whose_port_is_a_password_is_refused_without_it(dsn):
+    with pytest.raises(SettingsError) as refused:
+        connect(dsn)
+    assert "hunter2" not in str(refused.value)
