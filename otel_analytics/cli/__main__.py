@@ -132,6 +132,11 @@ def run(arguments: list[str]) -> int:
     except BrokenPipeError:  # the reader has seen enough
         _abandon_output()
         return 0
+    except SystemExit as end:  # Typer and Rich end the program with 1 where the reader has seen enough
+        if end.code != 1:
+            raise
+        _abandon_output()
+        return 0
     except (KeyboardInterrupt, typer.Abort):
         return _INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the last place that could turn it into words
