@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import datetime as dt
-import http.client
 import json
 import logging
 import os
@@ -15,63 +14,38 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final
-from urllib.parse import urlencode
+from typing import Final
 
-from psycopg import sql
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from otel_analytics.demo import traffic
 from otel_analytics.demo.past import past_events
+from otel_analytics.demo.processes import start
+from otel_analytics.demo.servers import Servers, demo_servers
 from otel_analytics.demo.shop import create_tables
-from otel_analytics.embedded import postgres_server, redis_server
+from otel_analytics.demo.words import absolute_in_words, relative_in_words
 from otel_analytics.embedded.process import free_port
 from otel_analytics.errors import OtelAnalyticsError
 from otel_analytics.settings import ENV_PREFIX, Settings, without_password
 from otel_analytics.store import ledger, migrations
 from otel_analytics.store.connection import Connection, connect
 from otel_analytics.stream import Inspector
-from otel_analytics.stream.removal import remove_all
 from otel_analytics_exporters.redis_stream import RedisStreamSpanExporter
 
-Rows = list[dict[str, Any]]
-
 DIRECTORY: Final = Path(".demo")
-NAME: Final = "otel_analytics_demo"
-"""Of the schema and the Redis keys on servers that are not the demo's own."""
 PAST_DAYS: Final = 7
 REQUESTS_A_DAY: Final = 30_000
 LIVE_REQUESTS_A_SECOND: Final = 25.0
 _HOST: Final = "127.0.0.1"
 _SHOP_PORT: Final = 8000
 _WORKER_PORT: Final = 9464
-_START_SECONDS: Final = 30.0
 _DRAIN_SECONDS: Final = 60.0
-_STOP_SECONDS: Final = 10.0
 _BATCH: Final = 500
-
-
-@dataclass(frozen=True)
-class Servers:
-    """Where the demo's data go.
-
-    Attributes:
-        redis_url: Of the stream.
-        postgres_dsn: Of the tables, the shop's own included.
-        key_prefix: Of the Redis keys.
-    """
-
-    redis_url: str
-    postgres_dsn: str
-    key_prefix: str = "route_analytics"
 
 
 def run(settings: Settings, *, once: bool, live_seconds: float, console: Console) -> None:
@@ -95,7 +69,7 @@ def run(settings: Settings, *, once: bool, live_seconds: float, console: Console
         # PostgreSQL may run as somebody else, who has to get at its data.
         directory.chmod(0o755)
         _say(console, 1, "Servers")
-        servers = stack.enter_context(_servers(directory, settings))
+        servers = stack.enter_context(demo_servers(directory, settings))
         console.print(f"  Redis       {without_password(servers.redis_url)}")
         console.print(f"  PostgreSQL  {without_password(servers.postgres_dsn)}")
         migrations.migrate(servers.postgres_dsn)
@@ -106,13 +80,13 @@ def run(settings: Settings, *, once: bool, live_seconds: float, console: Console
         stack.callback(places.config.unlink, missing_ok=True)
         _write_config(servers, places)
         environment = _environment(places.config)
-        _start_worker(stack, environment, directory, places)
+        ensure_worker = _start_worker(stack, environment, directory, places)
         _start_shop(stack, environment, directory, places)
         console.print(f"  shop        {places.shop}/docs")
         console.print(f"  worker      {places.worker}/metrics")
 
         _say(console, 3, f"The last {PAST_DAYS} days, through the exporter, the stream and the worker")
-        past = _replay_past(servers, console)
+        past = _replay_past(servers, console, ensure_worker)
         _say(console, 4, f"{live_seconds:.0f} seconds of live traffic over HTTP")
         live = _send_live(places.shop, live_seconds, console)
         _wait_for_worker(servers)
@@ -155,37 +129,6 @@ def _say(console: Console, step: int, what: str) -> None:
     console.print(f"\n[bold cyan]{step}[/] [bold]{what}[/]")
 
 
-@contextlib.contextmanager
-def _servers(directory: Path, settings: Settings) -> Iterator[Servers]:
-    defaults = Settings()
-    with contextlib.ExitStack() as stack:
-        if settings.redis_url != defaults.redis_url:
-            redis_url, prefix = settings.redis_url, f"{NAME}_{secrets.token_hex(3)}"
-            stack.callback(remove_all, redis_url, key_prefix=prefix)
-        else:
-            redis_url = stack.enter_context(redis_server(directory / "redis", append_only=True))
-            prefix = defaults.key_prefix
-        if settings.postgres_dsn != defaults.postgres_dsn:
-            dsn = stack.enter_context(_own_schema(settings.postgres_dsn))
-        else:
-            dsn = stack.enter_context(postgres_server(directory / "postgres"))
-        yield Servers(redis_url, dsn, prefix)
-
-
-@contextlib.contextmanager
-def _own_schema(dsn: str) -> Iterator[str]:
-    """A new schema on somebody's server, gone afterwards; nothing else there is touched."""
-    name = f"{NAME}_{secrets.token_hex(3)}"
-    with connect(dsn) as connection:
-        connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(name)))
-    try:
-        options = conninfo_to_dict(dsn).get("options") or ""
-        yield make_conninfo(dsn, options=f"{options} -csearch_path={name}".strip())
-    finally:
-        with connect(dsn) as connection:
-            connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(name)))
-
-
 def _port(wanted: int) -> int:
     """The port that people expect, or any other that is free."""
     with contextlib.closing(socket.socket()) as trial:
@@ -223,8 +166,8 @@ def _environment(config: Path) -> dict[str, str]:
 
 def _start_worker(
     stack: contextlib.ExitStack, environment: dict[str, str], directory: Path, places: Places
-) -> None:
-    _start(
+) -> Callable[[], None]:
+    return start(
         stack,
         _command("worker"),
         environment,
@@ -238,52 +181,12 @@ def _start_shop(
 ) -> None:
     server = [sys.executable, "-m", "uvicorn", "otel_analytics.demo.shop:create_app", "--factory"]
     options = ["--host", _HOST, "--port", str(places.shop_port), "--no-access-log"]
-    _start(
+    start(
         stack, [*server, *options], environment, log=directory / "shop.log", address=f"{places.shop}/healthz"
     )
 
 
-def _start(
-    stack: contextlib.ExitStack,
-    command: Sequence[str],
-    environment: dict[str, str],
-    *,
-    log: Path,
-    address: str,
-) -> None:
-    """Run a process until the stack unwinds; returns when its address answers."""
-    with log.open("wb") as output:
-        # In a session of its own, so that Ctrl-C reaches the demo, which then stops it in order.
-        process = subprocess.Popen(  # noqa: S603 - our own command
-            command, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
-        )
-    stack.callback(_stop, process)
-    deadline = time.monotonic() + _START_SECONDS
-    while not _answers(address):
-        if process.poll() is not None or time.monotonic() > deadline:
-            lines = log.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
-            raise OtelAnalyticsError(f"{' '.join(command)} does not start: {lines[-1]}")
-        time.sleep(0.1)
-
-
-def _stop(process: "subprocess.Popen[bytes]") -> None:
-    process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(_STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
-def _answers(address: str) -> bool:
-    try:
-        with urllib.request.urlopen(address, timeout=2) as response:  # noqa: S310 - our own address
-            return bool(response.status == 200)  # noqa: PLR2004
-    except (OSError, http.client.HTTPException):
-        return False
-
-
-def _replay_past(servers: Servers, console: Console) -> int:
+def _replay_past(servers: Servers, console: Console, ensure_worker: Callable[[], None]) -> int:
     """Send the past through the exporter while the worker stores it; returns the number of events."""
     settings = Settings(
         redis_url=servers.redis_url, postgres_dsn=servers.postgres_dsn, key_prefix=servers.key_prefix
@@ -311,6 +214,7 @@ def _replay_past(servers: Servers, console: Console) -> int:
         progress.update(sending, total=sent)
         progress.update(storing, total=sent)
         while (stored := _stored(connection)) < sent:
+            ensure_worker()
             progress.update(storing, completed=stored)
             time.sleep(0.2)
         progress.update(storing, completed=stored)
@@ -374,54 +278,14 @@ def _otel_analytics(environment: dict[str, str], *arguments: str) -> str:
 
 def _show_rankings(environment: dict[str, str], console: Console) -> None:
     for arguments, explain in (
-        (("rank", "-n", "8"), _absolute_in_words),
-        (("rank", "--relative", "-n", "8"), _relative_in_words),
+        (("rank", "-n", "8"), absolute_in_words),
+        (("rank", "--relative", "-n", "8"), relative_in_words),
     ):
         console.print(f"[bold green]$[/] otel-analytics {' '.join(arguments)}")
         # Its own process, on this very terminal, so that it is shown as it always is.
         subprocess.run(_command(*arguments), env=environment, check=False)  # noqa: S603 - our own command
         rows = json.loads(_otel_analytics(environment, *arguments, "--format", "json"))
         console.print(f"\n{explain(rows)}\n", highlight=False)
-
-
-def _absolute_in_words(rows: Rows) -> str:
-    if not rows:
-        return "Nothing is asked for often enough and is slow enough to be worth caching."
-    first = rows[0]
-    spent = first["avg_hourly_requests"] * first["avg_p95_latency_ms"] / 1_000
-    words = (
-        "[bold]In plain words:[/] this ranking keeps what is slow (a p95 of 100 ms or more) and asked for at"
-        " least 10 times an hour, and the number of requests weighs most. First comes"
-        f" [bold]{_named(first)}[/]: {first['avg_hourly_requests']:,.0f} requests an hour at a p95 of"
-        f" {first['avg_p95_latency_ms']:,.0f} ms, up to {spent:,.0f} seconds of work in every hour."
-    )
-    personal = next((row for row in rows if "/me/" in row["route"]), None)
-    if personal is not None:
-        words += (
-            f" Mind [bold]{_named(personal)}[/]: everybody gets another answer there, which neither ranking"
-            " looks at, so cache it for each user or not at all."
-        )
-    return words
-
-
-def _relative_in_words(rows: Rows) -> str:
-    # The stream is slow by intent.
-    rows = [row for row in rows if not row["route"].endswith("/events")]
-    if not rows:
-        return "There is nothing to compare."
-    slow = max(rows, key=lambda row: row["avg_p95_latency_ms"])
-    return (
-        "[bold]In plain words:[/] this ranking has no thresholds; it sets each route against all the others."
-        f" So [bold]{_named(slow)}[/] surfaces, though it is asked for only"
-        f" {slow['avg_hourly_requests']:,.1f} times an hour: with a p95 of"
-        f" {slow['avg_p95_latency_ms']:,.0f} ms, {slow['latency_percentile']:.0f} % of all are as quick or"
-        " quicker. Not much work is saved there, but somebody waits for it."
-    )
-
-
-def _named(row: dict[str, Any]) -> str:
-    pattern = urlencode(row["query_params_normalized"], doseq=True)
-    return escape(f"{row['method']} {row['route']}{'?' + pattern if pattern else ''}")
 
 
 def _stay(places: Places, console: Console) -> None:

@@ -1,14 +1,22 @@
 """The demo's model of the past is worth being ranked."""
 
+import contextlib
 import datetime as dt
 import json
+import os
 import random
+import sys
+import threading
 from collections import Counter
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
+from waiting import until
 
 from otel_analytics.demo.customers import Customers, Popularity
 from otel_analytics.demo.past import CHARACTERS, past_events
+from otel_analytics.demo.processes import start
+from otel_analytics.errors import OtelAnalyticsError
 from otel_analytics.record import decode_events, encode_events, parse_event
 
 NOW = dt.datetime(2026, 11, 24, 12, 30, tzinfo=dt.UTC)
@@ -71,3 +79,31 @@ def test_popularity_falls_with_the_rank():
     drawn = Counter(popularity.draw(chance) for _ in range(20_000))
     assert drawn[0] > 1.6 * drawn[1] > 2 * drawn[5] > 0
     assert max(drawn) <= 99
+
+
+class SomebodyElse(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+def test_a_process_whose_port_somebody_else_took_is_found_out(tmp_path):
+    command = [sys.executable, "-c", "print('the port is taken')"]
+    with HTTPServer(("127.0.0.1", 0), SomebodyElse) as server, contextlib.ExitStack() as stack:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        stack.callback(server.shutdown)
+        address = f"http://127.0.0.1:{server.server_port}"
+        ensure_running = start(stack, command, dict(os.environ), log=tmp_path / "log", address=address)
+
+        def has_ended():
+            with contextlib.suppress(OtelAnalyticsError):
+                ensure_running()
+                return False
+            return True
+
+        until(has_ended)
+        with pytest.raises(OtelAnalyticsError, match="has ended: the port is taken"):
+            ensure_running()
