@@ -135,19 +135,31 @@ def best_rows(found: Simulation, settings: Settings) -> list[SimulationRow]:
         found: By `simulate`.
         settings: For `staleness_limit` and `min_evidence_requests`.
     """
-    chosen = [
-        (each, outcome)
-        for each in found.patterns
-        if (outcome := _best(each, settings)) is not None and outcome.hits
-    ]
-    chosen.sort(key=lambda pair: (-pair[1].saved_seconds, pair[0].name))
-    return [_row(found, each, outcome, settings) for each, outcome in chosen]
+    return [_row(found, each, outcome, settings) for each, outcome in _worthwhile(found, settings)]
+
+
+def best_ladders(found: Simulation, settings: Settings) -> list[list[SimulationRow]]:
+    """The same patterns in the same order, each at every time to live; arguments as of `best_rows`."""
+    return [_ladder(found, each, settings) for each, _ in _worthwhile(found, settings)]
 
 
 def ladders(found: Simulation, settings: Settings) -> list[list[SimulationRow]]:
     """Each pattern at every time to live, those with most requests first; arguments as of `best_rows`."""
     patterns = sorted(found.patterns, key=lambda each: (-each.evidence.requests, each.name))
-    return [[_row(found, each, outcome, settings) for outcome in each.outcomes] for each in patterns]
+    return [_ladder(found, each, settings) for each in patterns]
+
+
+def _worthwhile(found: Simulation, settings: Settings) -> list[tuple[PatternReplay, Outcome]]:
+    chosen = [
+        (each, outcome)
+        for each in found.patterns
+        if (outcome := _best(each, settings)) is not None and outcome.hits
+    ]
+    return sorted(chosen, key=lambda pair: (-pair[1].saved_seconds, pair[0].name))
+
+
+def _ladder(found: Simulation, pattern: PatternReplay, settings: Settings) -> list[SimulationRow]:
+    return [_row(found, pattern, outcome, settings) for outcome in pattern.outcomes]
 
 
 def _best(pattern: PatternReplay, settings: Settings) -> Outcome | None:

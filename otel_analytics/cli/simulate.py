@@ -64,10 +64,11 @@ def simulate(  # noqa: PLR0917 - options, which nobody gives by position
 ) -> None:
     """Replay recorded requests through a cache, and say what it would have saved.
 
-    With a ROUTE, at each time to live. Without, the patterns that would have saved most time, each at the
-    time to live that saves most with no more stale answers than the setting staleness_limit allows (1 %);
-    with one --ttl, all at that. The key is method, path and all parameters. Nothing is extrapolated: the
-    figures are those of the requests recorded. docs/replay.md has the rules.
+    With a ROUTE, at each time to live. Without, the patterns that would have saved most time: the table has
+    each at the time to live that saves most with no more stale answers than the setting staleness_limit
+    allows (1 %), or all at one --ttl; JSON and CSV have every time to live. The key is method, path and all
+    parameters. Nothing is extrapolated: the figures are those of the requests recorded. docs/replay.md has
+    the rules.
     """
     checked_route(route)
     settings = load_settings(context, top_n_routes=top, days=days)
@@ -85,8 +86,10 @@ def simulate(  # noqa: PLR0917 - options, which nobody gives by position
         found = simulation.simulate(
             connection, settings, model, now=dt.datetime.now(dt.UTC), route=route, memory_bytes=memory
         )
-    if route is None:
+    if route is None and output == "table":
         ladders = [[row] for row in simulation.best_rows(found, settings)[: settings.top_n_routes]]
+    elif route is None:
+        ladders = simulation.best_ladders(found, settings)[: settings.top_n_routes]
     else:
         ladders = simulation.ladders(found, settings)[: top or _LADDERS]
     print_data([row for ladder in ladders for row in ladder], SimulationRow, output)

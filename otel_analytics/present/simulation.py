@@ -7,7 +7,15 @@ from typing import Any, Final, NamedTuple, TextIO
 
 from rich.text import Text
 
-from otel_analytics.analyze.replay import MEANINGS, BoundedOutcome, Caveat, Evidence, History, Outcome
+from otel_analytics.analyze.replay import (
+    MEANINGS,
+    BoundedOutcome,
+    Caveat,
+    Evidence,
+    History,
+    Outcome,
+    Policy,
+)
 from otel_analytics.present.rows import params_of
 from otel_analytics.present.tables import Column, console_for, percent, print_columns
 from otel_analytics.present.text import compact, harmless, params_text
@@ -58,9 +66,17 @@ class SimulationRow(NamedTuple):
         without_user_requests: Left out, because the key needs a user and there is none.
         lru_hit_ratio: The same in the shared cache of limited memory that evicts what was used longest ago;
             null without a limit.
-        lru_saved_seconds: See `lru_hit_ratio`.
+        lru_hits: See `lru_hit_ratio`, like those that follow.
+        lru_saved_seconds: As `saved_seconds`.
+        lru_saved_queries: As `saved_queries`.
+        lru_staleness: As `staleness`.
+        lru_peak_memory_bytes: As `peak_memory_bytes`.
         gdsf_hit_ratio: The same where it evicts what saves least for the memory it takes.
-        gdsf_saved_seconds: See `gdsf_hit_ratio`.
+        gdsf_hits: See `gdsf_hit_ratio`, like those that follow.
+        gdsf_saved_seconds: As `saved_seconds`.
+        gdsf_saved_queries: As `saved_queries`.
+        gdsf_staleness: As `staleness`.
+        gdsf_peak_memory_bytes: As `peak_memory_bytes`.
         caveats: What to bear in mind, from: `few requests`, `short history`, `long ttl`, `coverage`, `unknown
             bodies`.
     """
@@ -91,9 +107,17 @@ class SimulationRow(NamedTuple):
     unkeyed_requests: int
     without_user_requests: int
     lru_hit_ratio: float | None
+    lru_hits: int | None
     lru_saved_seconds: float | None
+    lru_saved_queries: int | None
+    lru_staleness: float | None
+    lru_peak_memory_bytes: int | None
     gdsf_hit_ratio: float | None
+    gdsf_hits: int | None
     gdsf_saved_seconds: float | None
+    gdsf_saved_queries: int | None
+    gdsf_staleness: float | None
+    gdsf_peak_memory_bytes: int | None
     caveats: list[str]
 
 
@@ -114,7 +138,6 @@ def simulation_row(
         found: The caveats of the outcome.
     """
     limited = {each.policy: each for each in bounded if each.ttl_seconds == outcome.ttl_seconds}
-    lru, gdsf = limited.get("lru"), limited.get("gdsf")
     return SimulationRow(
         route=name.route,
         method=name.method,
@@ -143,10 +166,8 @@ def simulation_row(
         unsafe_requests=evidence.unsafe,
         unkeyed_requests=evidence.unkeyed,
         without_user_requests=evidence.without_user,
-        lru_hit_ratio=_ratio(lru, outcome),
-        lru_saved_seconds=None if lru is None else round(lru.saved_seconds, 3),
-        gdsf_hit_ratio=_ratio(gdsf, outcome),
-        gdsf_saved_seconds=None if gdsf is None else round(gdsf.saved_seconds, 3),
+        **_of_policy("lru", limited.get("lru"), outcome),
+        **_of_policy("gdsf", limited.get("gdsf"), outcome),
         caveats=list(found),
     )
 
@@ -284,8 +305,21 @@ def bytes_text(number: int) -> str:
     return f"{scaled:.0e}"
 
 
-def _ratio(bounded: BoundedOutcome | None, outcome: Outcome) -> float | None:
-    return None if bounded is None else round(bounded.hits / outcome.requests, 4)
+def _of_policy(policy: Policy, bounded: BoundedOutcome | None, outcome: Outcome) -> dict[str, Any]:
+    """The fields of a policy; all null where no memory was given."""
+    values: dict[str, Any] = dict.fromkeys(
+        ("hit_ratio", "hits", "saved_seconds", "saved_queries", "staleness", "peak_memory_bytes")
+    )
+    if bounded is not None:
+        values = {
+            "hit_ratio": round(bounded.hits / outcome.requests, 4),
+            "hits": bounded.hits,
+            "saved_seconds": round(bounded.saved_seconds, 3),
+            "saved_queries": bounded.saved_queries,
+            "staleness": None if bounded.staleness is None else round(bounded.staleness, 4),
+            "peak_memory_bytes": bounded.peak_bytes,
+        }
+    return {f"{policy}_{name}": value for name, value in values.items()}
 
 
 def _limited(rows: Sequence[SimulationRow]) -> list[Column]:

@@ -12,6 +12,7 @@ from otel_analytics.request_columns import RequestColumns
 Policy = Literal["lru", "gdsf"]
 POLICIES: Final[tuple[Policy, ...]] = ("lru", "gdsf")
 _SECOND_US: Final = 1_000_000
+_FOREVER: Final = 2**62
 
 
 class BoundedOutcome(NamedTuple):
@@ -24,6 +25,9 @@ class BoundedOutcome(NamedTuple):
         hits: Answered by the cache.
         saved_seconds: As in `Outcome`.
         saved_queries: As in `Outcome`.
+        compared: Hits whose body and that of the copy are both known.
+        stale: Of these, those that differ.
+        peak_bytes: Most memory that entries of the group took together.
         evicted: Entries of the group that were evicted before they expired.
     """
 
@@ -32,7 +36,15 @@ class BoundedOutcome(NamedTuple):
     hits: int
     saved_seconds: float
     saved_queries: int
+    compared: int
+    stale: int
+    peak_bytes: int
     evicted: int
+
+    @property
+    def staleness(self) -> float | None:
+        """Share of the compared hits that were stale; None where none could be compared."""
+        return self.stale / self.compared if self.compared else None
 
 
 class BoundedReplay:
@@ -69,9 +81,9 @@ class BoundedReplay:
         chosen = sight.cacheable
         columns = (
             chunk.start_us, chunk.duration_us, sight.key, chunk.size_bytes, chunk.queries, chunk.group,
-            sight.storable,
+            chunk.body, sight.storable,
         )  # fmt: skip
-        for start, duration, key, size, queries, group, storable in zip(
+        for start, duration, key, size, queries, group, body, storable in zip(
             *(column[chosen].tolist() for column in columns), strict=True
         ):
             self._advance(start)
@@ -82,18 +94,33 @@ class BoundedReplay:
                 waits = entry.ready_us - start
             if entry is None:
                 if storable:
-                    self._compute(key, _Entry(start + duration, max(size, 0) + overhead, duration, group))
+                    self._compute(
+                        key, _Entry(start + duration, max(size, 0) + overhead, duration, group, body)
+                    )
                 continue
-            sums = self._hits.setdefault(group, [0, 0, 0])
+            sums = self._hits.setdefault(group, [0, 0, 0, 0, 0])
             sums[0] += 1
             sums[1] += max(0, duration - latency - waits)
             sums[2] += max(0, queries)
+            if body and entry.body:  # 0 is unknown
+                sums[3] += 1
+                sums[4] += body != entry.body
 
     def of(self, group: int) -> BoundedOutcome:
-        """What one group got out of it so far."""
-        hits, saved_us, queries = self._hits.get(group, (0, 0, 0))
-        evicted = self._entries.evicted.get(group, 0)
-        return BoundedOutcome(self._policy, self._ttl, hits, saved_us / _SECOND_US, queries, evicted)
+        """What one group got out of it, when all is fed: what is still being computed counts as stored."""
+        self._land(_FOREVER)
+        hits, saved_us, queries, compared, stale = self._hits.get(group, (0, 0, 0, 0, 0))
+        return BoundedOutcome(
+            policy=self._policy,
+            ttl_seconds=self._ttl,
+            hits=hits,
+            saved_seconds=saved_us / _SECOND_US,
+            saved_queries=queries,
+            compared=compared,
+            stale=stale,
+            peak_bytes=self._entries.peak.get(group, 0),
+            evicted=self._entries.evicted.get(group, 0),
+        )
 
     def _compute(self, key: int, entry: "_Entry") -> None:
         """Of those that compute the same at once, the first that is ready is stored."""
@@ -104,6 +131,10 @@ class BoundedReplay:
 
     def _advance(self, now_us: int) -> None:
         """Store what is ready and drop what has expired, in the order of time."""
+        self._land(now_us)
+        self._expire(now_us)
+
+    def _land(self, now_us: int) -> None:
         while self._landings and self._landings[0][0] <= now_us:
             ready_us, _, key = heapq.heappop(self._landings)
             self._expire(ready_us)
@@ -112,7 +143,6 @@ class BoundedReplay:
                 del self._flights[key]
                 self._entries.add(key, entry)
                 self._expiries.append((ready_us + self._ttl_us, key))
-        self._expire(now_us)
 
     def _expire(self, now_us: int) -> None:
         while self._expiries and self._expiries[0][0] <= now_us:
@@ -123,9 +153,10 @@ class BoundedReplay:
 class _Entry:
     """A copy, stored or under way."""
 
-    __slots__ = ("duration_us", "group", "ready_us", "size", "uses", "worth")
+    __slots__ = ("body", "duration_us", "group", "ready_us", "size", "uses", "worth")
 
-    def __init__(self, ready_us: int, size: int, duration_us: int, group: int) -> None:
+    def __init__(self, ready_us: int, size: int, duration_us: int, group: int, body: int) -> None:
+        self.body = body
         self.ready_us = ready_us
         self.size = size
         self.duration_us = duration_us
@@ -142,6 +173,8 @@ class _Entries(ABC):
         self._memory_bytes = memory_bytes
         self._by_key: OrderedDict[int, _Entry] = OrderedDict()
         self.evicted: dict[int, int] = {}
+        self.peak: dict[int, int] = {}
+        self._taken: dict[int, int] = {}
 
     def get(self, key: int) -> _Entry | None:
         entry = self._by_key.get(key)
@@ -154,9 +187,11 @@ class _Entries(ABC):
             return
         while entry.size > self._free:
             evicted = self._by_key.pop(self._worst())
-            self._free += evicted.size
+            self._release(evicted)
             self.evicted[evicted.group] = self.evicted.get(evicted.group, 0) + 1
         self._free -= entry.size
+        taken = self._taken[entry.group] = self._taken.get(entry.group, 0) + entry.size
+        self.peak[entry.group] = max(taken, self.peak.get(entry.group, 0))
         self._by_key[key] = entry
         self._added(key, entry)
 
@@ -165,7 +200,11 @@ class _Entries(ABC):
         entry = self._by_key.get(key)
         if entry is not None and entry.ready_us == since_us:
             del self._by_key[key]
-            self._free += entry.size
+            self._release(entry)
+
+    def _release(self, entry: _Entry) -> None:
+        self._free += entry.size
+        self._taken[entry.group] -= entry.size
 
     @abstractmethod
     def _use(self, key: int, entry: _Entry) -> None: ...
