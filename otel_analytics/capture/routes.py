@@ -38,8 +38,8 @@ def template_for(path: str, method: str, routes: Iterable[Any]) -> str | None:
         method: As sent.
         routes: Of the application.
     """
-    for route in _effective(routes):
-        match = route.path_regex.match(path) if hasattr(route, "path_regex") else None
+    for route in _flat(routes):
+        match = _match(route, path)
         if match is None:
             continue
         if _is_mount(route):
@@ -70,7 +70,7 @@ def _path_of_endpoint(scope: Mapping[str, Any], routes: Iterable[Any]) -> str | 
         return None
     path = str(scope.get("path", "")).removeprefix(str(scope.get("root_path", "")))
     for route in _flat(routes):
-        if getattr(route, "endpoint", None) is endpoint and route.path_regex.match(path):
+        if getattr(route, "endpoint", None) is endpoint and _match(route, path):
             return str(route.path_format)
         if _is_mount(route) and route.app is endpoint:  # a mount of the root leaves no trace in root_path
             return _BELOW_A_MOUNT
@@ -94,23 +94,18 @@ def _mount_of(mounted: str, routes: Iterable[Any]) -> tuple[str | None, Iterable
 
 
 def _flat(routes: Iterable[Any]) -> Iterator[Any]:
-    """The routes as Starlette has them; those of routers that FastAPI included, with their prefixes."""
-    for route in routes:
-        contexts = getattr(route, "effective_route_contexts", None)
-        if contexts is None:
-            yield route
-        else:
-            yield from (getattr(each, "starlette_route", None) or each.original_route for each in contexts())
-
-
-def _effective(routes: Iterable[Any]) -> Iterator[Any]:
-    """The routes as they match a path: those of routers that FastAPI included are known by their contexts."""
+    """The routes as they match a path; those of routers that FastAPI included by their contexts."""
     for route in routes:
         contexts = getattr(route, "effective_route_contexts", None)
         if contexts is None:
             yield route
         else:
             yield from (getattr(each, "starlette_route", None) or each for each in contexts())
+
+
+def _match(route: Any, path: str) -> Any:
+    regex = getattr(route, "path_regex", None)
+    return None if regex is None else regex.match(path)
 
 
 def _is_mount(route: Any) -> bool:
