@@ -11,8 +11,8 @@ from otel_analytics.analyze.savings import OBSTACLES, Obstacle, Saving, Terms
 from otel_analytics.present import remarks
 from otel_analytics.present.rows import SavingsRow, params_of
 from otel_analytics.present.simulation import bytes_text, ttl_text
-from otel_analytics.present.tables import Column, console_for, percent, print_columns
-from otel_analytics.present.text import compact, harmless, params_text
+from otel_analytics.present.tables import Column, console_for, name_columns, percent, print_columns
+from otel_analytics.present.text import compact
 
 _MARKS: Final[dict[Caveat, str]] = {"short history": "h", "long ttl": "t", "coverage": "c"}
 _MICROSECONDS: Final = 1_000_000
@@ -71,10 +71,7 @@ def savings_row(saving: Saving, terms: Terms) -> SavingsRow:
 def print_savings(rows: Sequence[SavingsRow], file: TextIO) -> None:
     """The ranking, and what its marks mean."""
     columns = [
-        Column("#", [str(place) for place, _ in enumerate(rows, start=1)]),
-        Column("method", [harmless(row.method) for row in rows], justify="left"),
-        Column("route", [harmless(row.route) for row in rows], justify="left"),
-        Column("params", [params_text(row.query_params_normalized) for row in rows], justify="left"),
+        *name_columns(rows),
         Column("saved\ns/h", [_seconds(row.saved_seconds_per_hour) for row in rows]),
         Column("ttl", [ttl_text(row.ttl_seconds) for row in rows]),
         Column("key", ["user" if row.cache_key == "per user" else "all" for row in rows], justify="left"),

@@ -17,7 +17,7 @@ from otel_analytics.analyze.replay import (
     Policy,
 )
 from otel_analytics.present.rows import params_of
-from otel_analytics.present.tables import Column, console_for, percent, print_columns
+from otel_analytics.present.tables import Column, console_for, name_columns, percent, print_columns
 from otel_analytics.present.text import compact, harmless, params_text
 from otel_analytics.request_columns import GroupName
 
@@ -175,10 +175,7 @@ def simulation_row(
 def print_simulation(rows: Sequence[SimulationRow], file: TextIO) -> None:
     """Patterns, each at one time to live."""
     columns = [
-        Column("#", [str(place) for place, _ in enumerate(rows, start=1)]),
-        Column("method", [harmless(row.method) for row in rows], justify="left"),
-        Column("route", [harmless(row.route) for row in rows], justify="left"),
-        Column("params", [params_text(row.query_params_normalized) for row in rows], justify="left"),
+        *name_columns(rows),
         Column("ttl", [ttl_text(row.ttl_seconds) for row in rows]),
         Column("req", [_count(row.requests) for row in rows]),
         Column("hit\n%", [percent(row.hit_ratio) for row in rows]),

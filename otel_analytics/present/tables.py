@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TextIO
+from typing import Any, Final, Literal, Protocol, TextIO
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -51,7 +51,7 @@ def print_ranking(rows: Sequence[AbsoluteRow | RelativeRow], file: TextIO) -> No
     """A ranking. A score above the threshold is green; percentiles are rounded down to whole numbers."""
     against_others = [row for row in rows if isinstance(row, RelativeRow)]
     columns = [
-        *_names(rows),
+        *name_columns(rows),
         Column("req/h", [compact(row.avg_hourly_requests) for row in rows]),
         Column("p95\nms" if against_others else "p95 ms", [compact(row.avg_p95_latency_ms) for row in rows]),
         Column("users", [compact(row.avg_unique_users) for row in rows]),
@@ -70,7 +70,7 @@ def print_ranking(rows: Sequence[AbsoluteRow | RelativeRow], file: TextIO) -> No
 def print_plan(rows: Sequence[PlanRow], file: TextIO) -> None:
     """What to cache, for whom, and which requests for it."""
     columns = [
-        *_names(rows),
+        *name_columns(rows),
         Column("score", [f"{row.cache_priority_score:,.1f}" for row in rows]),
         Column("key", [_KEYS[row.cache_key] for row in rows], justify="left"),
         Column("pages to cache", [shorten_end(_pages(row), 30) for row in rows], justify="left"),
@@ -85,7 +85,17 @@ def print_line(line: str, file: TextIO) -> None:
     console.print(Text(line), soft_wrap=not console.is_terminal)
 
 
-def _names(rows: Sequence[AbsoluteRow | RelativeRow | PlanRow]) -> list[Column]:
+class _Named(Protocol):
+    @property
+    def route(self) -> str: ...
+    @property
+    def method(self) -> str: ...
+    @property
+    def query_params_normalized(self) -> dict[str, Any]: ...
+
+
+def name_columns(rows: Sequence[_Named]) -> list[Column]:
+    """The place of each pattern, and what it is called."""
     return [
         Column("#", [str(place) for place, _ in enumerate(rows, start=1)]),
         Column("method", [harmless(row.method) for row in rows], justify="left"),
