@@ -11,7 +11,7 @@ format ?=
 min_requests ?=
 min_latency ?=
 
-.PHONY: help demo demo-once test bench-replay bench-advice lint format docs lock clean cache-analysis cache-analysis-relative
+.PHONY: help demo demo-once test bench-replay bench-advice bench-sizing lint format docs lock clean cache-analysis cache-analysis-relative
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -41,6 +41,9 @@ bench-replay: $(READY) ## Measure the replay with 1 and 10 million requests
 
 bench-advice: $(READY) ## Measure how much of what a cache can save each ranking finds
 	@$(BIN)/python bench/advice.py
+
+bench-sizing: $(READY) ## Measure what an event takes in Redis and PostgreSQL, and how many a worker stores
+	@$(BIN)/python bench/sizing.py
 
 lint: $(READY) ## Check style, types and the direction of imports
 	@$(BIN)/ruff check .
