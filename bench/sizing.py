@@ -115,8 +115,8 @@ def store(settings: Settings, events: int) -> None:
         assert stored.stored == events
         processor = spent.ru_utime + spent.ru_stime - used.ru_utime - used.ru_stime
         print(
-            f"One worker: {events / seconds:,.0f} events/s, {processor / events * 1e6:.1f} us of processor time"
-            f" an event, {spent.ru_maxrss // 1024} MB at most in this process"
+            f"One worker: {events / seconds:,.0f} events/s, {processor / events * 1e6:.1f} us of processor"
+            f" time an event, {spent.ru_maxrss // 1024} MB at most in this process"
         )
         began = time.perf_counter()
         hours = worker.rollup(stop)
