@@ -121,7 +121,7 @@ def translated() -> Iterator[None]:
     """
     try:
         yield
-    except (errors.UndefinedTable, errors.UndefinedColumn) as error:
+    except (errors.UndefinedTable, errors.UndefinedColumn, errors.UndefinedFunction) as error:
         raise NotMigrated(
             "the database lacks the tables of this version; run: otel-analytics migrate"
         ) from error

@@ -8,11 +8,13 @@ from otel_analytics.store.connection import Connection, connect, transaction, tr
 from otel_analytics.store.queries import load
 
 _QUERIES: Final = load("migrations")
+_GRANTS: Final = load("grants")
 
 
 def migrate(dsn: str) -> list[str]:
     """Apply the migrations that the database lacks, in order, each in a transaction of its own.
 
+    Where the tables belong to the owner of `deploy/postgres/roles.sql`, the other roles get what they need.
     Running it again changes nothing, and two at once are safe: the second waits for the first.
 
     Returns:
@@ -24,7 +26,9 @@ def migrate(dsn: str) -> list[str]:
         SchemaTooNew: A newer version of this package was here before.
     """
     with connect(dsn) as connection:
-        return [name for name in _names() if _apply(connection, name)]
+        applied = [name for name in _names() if _apply(connection, name)]
+        _grant(connection)
+    return applied
 
 
 def check(connection: Connection) -> None:
@@ -82,3 +86,11 @@ def _apply(connection: Connection, name: str) -> bool:
         connection.execute(file.read_bytes())
         connection.execute(_QUERIES["record"], {"name": name})
         return True
+
+
+def _grant(connection: Connection) -> None:
+    with transaction(connection):
+        connection.execute(_QUERIES["lock"])  # PostgreSQL refuses two grants on one table at once
+        (wanted,) = connection.execute(_GRANTS["are_wanted"]).fetchone() or (False,)
+        if wanted:
+            connection.execute(_GRANTS["grant"])

@@ -1,11 +1,13 @@
-"""The daily partitions of the raw table. Days are UTC."""
+"""The daily partitions of the raw table. Days are UTC.
+
+They are made and dropped by functions of the database, because only the owner of the table may do that, and
+the role of the worker need not be the owner.
+"""
 
 import datetime as dt
 import re
 from collections.abc import Iterable
 from typing import Final
-
-from psycopg import sql
 
 from otel_analytics.errors import StoreUnavailable
 from otel_analytics.store.connection import Connection, transaction, translated
@@ -13,7 +15,6 @@ from otel_analytics.store.queries import load
 
 _QUERIES: Final = load("partitions")
 _NAME: Final = re.compile(r"route_analytics_y(\d{4})m(\d{2})d(\d{2})")
-_ONE_DAY: Final = dt.timedelta(days=1)
 
 
 def oldest_day(now: dt.datetime, retention_days: int) -> dt.date:
@@ -51,7 +52,7 @@ def ensure(connection: Connection, days: Iterable[dt.date]) -> list[dt.date]:
         connection.execute(_QUERIES["lock"])
         missing = sorted(wanted - existing_days(connection))
         for day in missing:
-            _create(connection, day)
+            connection.execute(_QUERIES["make"], {"day": day})
     return missing
 
 
@@ -67,8 +68,7 @@ def drop_before(connection: Connection, oldest: dt.date) -> list[dt.date]:
     for day in sorted(day for day in existing_days(connection) if day < oldest):
         try:
             with transaction(connection):
-                connection.execute(_QUERIES["wait_briefly"])
-                connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(_identifier(connection, day)))
+                connection.execute(_QUERIES["drop"], {"day": day})
         except StoreUnavailable:
             if connection.closed:
                 raise
@@ -82,25 +82,3 @@ def hold(connection: Connection, day: dt.date) -> bool:
     with translated():
         connection.execute(_QUERIES["hold"])
     return day in existing_days(connection)
-
-
-def _create(connection: Connection, day: dt.date) -> None:
-    # Made beside the table and attached, because CREATE TABLE ... PARTITION OF waits for every running query.
-    partition = _identifier(connection, day)
-    names = {
-        "partition": partition,
-        "first": sql.Literal(_midnight(day)),
-        "end": sql.Literal(_midnight(day + _ONE_DAY)),
-    }
-    for name in ("create", "attach"):
-        connection.execute(sql.SQL(_QUERIES[name].decode()).format(**names))
-
-
-def _identifier(connection: Connection, day: dt.date) -> sql.Identifier:
-    # The schema of the parent, which need not be the first of the search path.
-    (schema,) = connection.execute(_QUERIES["schema"]).fetchone() or ("public",)
-    return sql.Identifier(schema, f"route_analytics_y{day:%Y}m{day:%m}d{day:%d}")
-
-
-def _midnight(day: dt.date) -> str:
-    return f"{day.isoformat()} 00:00:00+00"

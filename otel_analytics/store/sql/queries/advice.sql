@@ -84,7 +84,10 @@ WITH latest AS (
         split_part(route_full, '?', 1) AS path, query_params, response_hash AS body,
         CASE WHEN %(by_pattern)s THEN query_params_normalized END AS pattern
     FROM (
-        SELECT * FROM route_analytics
+        SELECT
+            "timestamp", event_id, method, status_code, duration_ms, user_id, route_full, query_params,
+            query_params_normalized, response_hash
+        FROM route_analytics
         WHERE route = %(route)s AND "timestamp" >= %(since)s AND "timestamp" < %(until)s
         ORDER BY "timestamp" DESC LIMIT 10 * %(sample)s
     ) AS newest

@@ -7,7 +7,7 @@ SELECT extract(epoch FROM clock_timestamp());
 SELECT current_setting('transaction_read_only')::boolean;
 
 -- name: lacking_permissions
--- What the worker does and the role may not. Partitions are made and dropped, which takes the owner of the table.
+-- What the worker does and the role may not. Of the raw table some columns are enough.
 SELECT privilege || ' on ' || relation
 FROM (VALUES
     ('route_analytics', ARRAY['SELECT', 'INSERT']),
@@ -15,14 +15,14 @@ FROM (VALUES
     ('route_analytics_touched_hours', ARRAY['SELECT', 'INSERT', 'DELETE']),
     ('route_analytics_ledger', ARRAY['SELECT', 'INSERT', 'UPDATE']),
     ('route_analytics_stream_entries', ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']),
-    ('route_analytics_drops', ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE'])
+    ('route_analytics_drops', ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']),
+    ('route_analytics_rankings', ARRAY['SELECT', 'INSERT', 'DELETE'])
 ) AS needed (relation, privileges), unnest(privileges) AS privilege
-WHERE NOT has_table_privilege(relation, privilege)
+WHERE NOT CASE privilege
+    WHEN 'DELETE' THEN has_table_privilege(relation, privilege) ELSE has_any_column_privilege(relation, privilege) END
 UNION ALL
 SELECT 'TEMPORARY on the database' WHERE NOT has_database_privilege(current_database(), 'TEMPORARY')
 UNION ALL
-SELECT 'CREATE on the schema ' || relnamespace::regnamespace FROM pg_class
-WHERE oid = 'route_analytics'::regclass AND NOT has_schema_privilege(relnamespace, 'CREATE')
-UNION ALL
-SELECT 'ownership of ' || relname FROM pg_class
-WHERE oid = 'route_analytics'::regclass AND NOT pg_has_role(relowner, 'USAGE');
+SELECT 'EXECUTE on ' || name FROM unnest(ARRAY[
+    'route_analytics_make_partition(date)', 'route_analytics_drop_partition(date)']) AS name
+WHERE NOT has_function_privilege(name, 'EXECUTE');
