@@ -4,7 +4,7 @@ import datetime as dt
 from dataclasses import dataclass
 
 from otel_analytics.settings import Settings
-from otel_analytics.store import hourly, ledger, partitions
+from otel_analytics.store import hourly, kept_rankings, ledger, partitions
 from otel_analytics.store.connection import Connection
 
 
@@ -36,6 +36,7 @@ def maintain(connection: Connection, settings: Settings, *, now: dt.datetime) ->
     made = partitions.ensure(connection, ahead)
     dropped = partitions.drop_before(connection, partitions.oldest_day(now, settings.raw_retention_days))
     ledger.forget_drops(connection, forgotten)
+    kept_rankings.forget(connection, forgotten)
     return Maintained(made, dropped, hourly.forget(connection, forgotten))
 
 

@@ -60,10 +60,12 @@ class Settings:
         claim_idle_seconds: After so long without an acknowledgement, another worker takes an entry over.
         poison_limit: So many entries in a row without one storable event stop the worker.
         raw_retention_days: How long raw events are kept.
-        hourly_retention_days: How long hourly figures are kept.
+        hourly_retention_days: How long hourly figures and kept rankings stay.
         partitions_ahead_days: How many days of partitions exist before they are needed.
         max_patterns_per_route: Patterns kept apart per route and hour; the rest are summed in one row.
         rollup_interval_seconds: How often the worker recomputes hours that changed.
+        rankings_interval_seconds: How often the worker keeps the rankings for dashboards, in a process of its
+            own; 0 for never.
         days: Days of history an analysis looks back.
         top_n_routes: Rows a ranking shows.
         min_requests: Requests an hour below which the absolute ranking leaves a pattern out.
@@ -112,6 +114,7 @@ class Settings:
     partitions_ahead_days: int = field(default=3, metadata=_positive(max=365))
     max_patterns_per_route: int = field(default=200, metadata=_positive())
     rollup_interval_seconds: float = field(default=60.0, metadata={"min": 0.1, "max": _A_YEAR})
+    rankings_interval_seconds: float = field(default=3_600.0, metadata={"min": 0, "max": _A_YEAR})
 
     days: int = field(default=7, metadata=_positive(max=36_500))
     top_n_routes: int = field(default=20, metadata=_positive(max=1_000_000))

@@ -20,7 +20,7 @@ from otel_analytics.ingest import Batch, Clock, Ingest, Stored
 from otel_analytics.maintenance import Maintained, maintain, partitions_ahead
 from otel_analytics.rollup import HOUR, Schedule, rollup_touched
 from otel_analytics.settings import Settings, without_password
-from otel_analytics.store import hourly, ledger, migrations, rankings
+from otel_analytics.store import hourly, kept_rankings, ledger, migrations, rankings
 from otel_analytics.store.connection import Connection, connect
 from otel_analytics.stream import Consumer, Inspector
 from otel_analytics.stream.keys import id_parts
@@ -311,7 +311,12 @@ class Worker:
         hours = hourly.touched_hours(connection)
         age = (now - hours[0] - HOUR).total_seconds() if hours else 0.0
         ahead = partitions_ahead(connection, now=now)
-        self._metrics.observe_tables(rollup_age_seconds=max(0.0, age), partitions_ahead=ahead)
+        kept = kept_rankings.latest(connection)
+        self._metrics.observe_tables(
+            rollup_age_seconds=max(0.0, age),
+            partitions_ahead=ahead,
+            rankings_kept=None if kept is None else kept.timestamp(),
+        )
         self._metrics.observe_ledger(ledger.rows(connection), ledger.drops_ever(connection))
 
     def _report(self) -> None:

@@ -23,6 +23,7 @@ GaugeName = Literal[
     "otel_analytics_stream_entries",
     "otel_analytics_dead_letter_entries",
     "otel_analytics_partitions_ahead",
+    "otel_analytics_rankings_kept_timestamp_seconds",
     "otel_analytics_redis_may_evict",
     "otel_analytics_redis_memory_used_bytes",
     "otel_analytics_redis_memory_max_bytes",
@@ -61,6 +62,7 @@ _GAUGES: Final[dict[GaugeName, str]] = {
     "otel_analytics_stream_entries": "Entries on the stream, those kept for reading included.",
     "otel_analytics_dead_letter_entries": "Entries among the dead letters, to be replayed or purged.",
     "otel_analytics_partitions_ahead": "Days after today that have a partition, -1 where today has none.",
+    "otel_analytics_rankings_kept_timestamp_seconds": "When rankings were last kept; absent where never.",
     "otel_analytics_redis_may_evict": "1 where Redis may delete the stream to make room, else 0.",
     "otel_analytics_redis_memory_used_bytes": "Memory that Redis uses.",
     "otel_analytics_redis_memory_max_bytes": "Memory that Redis may use; absent where it has no limit.",
@@ -133,15 +135,20 @@ class WorkerMetrics(Collector):
         if server.max_memory_bytes:
             self._gauges["otel_analytics_redis_memory_max_bytes"] = server.max_memory_bytes
 
-    def observe_tables(self, *, rollup_age_seconds: float, partitions_ahead: int) -> None:
+    def observe_tables(
+        self, *, rollup_age_seconds: float, partitions_ahead: int, rankings_kept: float | None
+    ) -> None:
         """Take over how things stand in PostgreSQL.
 
         Args:
             rollup_age_seconds: Time since the oldest hour that waits for a rollup ended, 0 for none.
             partitions_ahead: Days after today that have a partition.
+            rankings_kept: When rankings were last kept, seconds since 1970; None for never.
         """
         self._gauges["otel_analytics_worker_rollup_age_seconds"] = rollup_age_seconds
         self._gauges["otel_analytics_partitions_ahead"] = partitions_ahead
+        if rankings_kept is not None:
+            self._gauges["otel_analytics_rankings_kept_timestamp_seconds"] = rankings_kept
 
     def observe_ledger(self, rows: Sequence[LedgerRow], dropped: Mapping[str, int]) -> None:
         """Take over the ledger.

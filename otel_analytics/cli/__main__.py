@@ -25,6 +25,7 @@ from otel_analytics.cli import (
     dlq,
     doctor,
     errors,
+    keep,
     live,
     migrate,
     patterns,
@@ -104,6 +105,7 @@ app.command()(report.report)
 app.command()(worker.worker)
 app.command()(migrate.migrate)
 app.command()(rollup.rollup)
+app.command()(keep.keep)
 app.command()(audit.audit)
 app.add_typer(dlq.app, name="dlq")
 app.command()(doctor.doctor)

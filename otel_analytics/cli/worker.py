@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from otel_analytics._version import __version__
-from otel_analytics.cli.context import load_settings
+from otel_analytics.cli.context import CommandContext, load_settings
+from otel_analytics.cli.keeper import keeping_rankings
 from otel_analytics.cli.words import counted
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ def worker(
     """Move events to PostgreSQL, roll up, keep partitions.
 
     Runs until SIGTERM or Ctrl-C, which let it finish the batch in hand; a second one ends it at once. Several
-    workers may run side by side. With the setting exporter = "postgres" there is no stream to drain.
+    workers may run side by side. With the setting exporter = "postgres" there is no stream to drain. Every
+    rankings_interval_seconds the rankings are kept, see keep; not with --once.
     """
     stop = _stop_on_signal()
     settings = load_settings(context)
@@ -38,7 +40,8 @@ def worker(
         _run_once(settings, stop)
         return
     _log.info("worker of otel-analytics %s started, process %d", __version__, os.getpid())
-    with Worker(settings) as running:
+    command: CommandContext = context.obj
+    with Worker(settings) as running, keeping_rankings(settings, command.config_file, stop):
         running.run(stop)
     _log.info("stopped")
 
