@@ -24,6 +24,7 @@ from otel_analytics.settings import Settings, without_password
 from otel_analytics.store import health, hourly, migrations, partitions
 from otel_analytics.store.connection import Connection, connect
 from otel_analytics.stream import Inspector
+from otel_analytics.stream.connection import Refused
 
 METRICS_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -71,8 +72,11 @@ def _postgres(settings: Settings, ahead: dict[str, float]) -> Iterator[Finding]:
 
 
 def _permissions(connection: Connection) -> Iterator[Finding]:
-    read_only, lacking = health.is_read_only(connection), health.lacking_permissions(connection)
-    return findings.judge_permissions(read_only=read_only, lacking=lacking)
+    return findings.judge_permissions(
+        read_only=health.is_read_only(connection),
+        may_write=health.may_write(connection),
+        lacking=health.lacking_permissions(connection),
+    )
 
 
 def _partitions(connection: Connection, today: dt.date, settings: Settings) -> Iterator[Finding]:
@@ -108,6 +112,11 @@ def _guarded(check: str, look: Callable[[], Iterable[Finding]]) -> Iterator[Find
     """What is found, and a problem where looking failed."""
     try:
         yield from look()
+    except Refused as error:
+        advice = "look into the log of Redis"
+        if error.code == "NOPERM":
+            advice = "let the user in redis_url do this; deploy/redis/start.sh lists what each user needs"
+        yield Finding(check, "problem", str(error), advice)
     except StreamUnavailable as error:
         advice = "start it, or correct the setting redis_url (OTEL_ANALYTICS_REDIS_URL)"
         yield Finding(check, "problem", str(error), advice)

@@ -76,18 +76,23 @@ def judge_postgres_version(version: int) -> Iterator[Finding]:
         yield Finding("postgresql version", "ok", str(version))
 
 
-def judge_permissions(*, read_only: bool, lacking: Sequence[str]) -> Iterator[Finding]:
+def judge_permissions(*, read_only: bool, may_write: bool, lacking: Sequence[str]) -> Iterator[Finding]:
     """Whether PostgreSQL lets the worker do its work.
 
     Args:
         read_only: Whether it accepts no writes.
+        may_write: Whether the role may write to any table.
         lacking: Permissions that the worker needs and does not have.
     """
     if read_only:
         advice = "point postgres_dsn to the primary, or unset default_transaction_read_only"
         yield Finding("permissions", "problem", "the database accepts no writes", advice)
+    elif not may_write and not any(each.startswith("SELECT") for each in lacking):
+        message = "the role may read everything and write nothing: enough for questions, not for a worker"
+        advice = "give workers another role, such as otel_analytics_ingest; see deploy/postgres/roles.sql"
+        yield Finding("permissions", "warning", message, advice)
     elif lacking:
-        advice = "migrate with the role of the worker, or grant it these"
+        advice = "run otel-analytics migrate as the owner of the tables, or grant these to the role"
         yield Finding("permissions", "problem", f"the role lacks {', '.join(lacking)}", advice)
     else:
         yield Finding("permissions", "ok", "the role may do what the worker does")

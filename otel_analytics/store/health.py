@@ -23,6 +23,13 @@ def is_read_only(connection: Connection) -> bool:
 
 
 @translated()
+def may_write(connection: Connection) -> bool:
+    """Whether the role may write to any of the tables; where not, it is one for questions."""
+    (may,) = connection.execute(_QUERIES["may_write"]).fetchone() or (False,)
+    return bool(may)
+
+
+@translated()
 def lacking_permissions(connection: Connection) -> list[str]:
     """What the worker does and the role may not, such as `INSERT on route_analytics`."""
     return [lacking for (lacking,) in connection.execute(_QUERIES["lacking_permissions"])]

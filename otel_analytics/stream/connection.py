@@ -1,12 +1,13 @@
 """One connection to Redis, and the one place where its errors become ours."""
 
+import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
 import redis
 from redis.backoff import NoBackoff
-from redis.connection import ConnectionPool, parse_url
+from redis.connection import AbstractConnection, ConnectionPool, parse_url
 from redis.retry import Retry
 
 from otel_analytics.errors import SettingsError, StreamUnavailable
@@ -14,6 +15,14 @@ from otel_analytics.settings import without_password
 
 CONNECT_TIMEOUT_SECONDS: Final = 1.0
 REPLY_TIMEOUT_SECONDS: Final = 2.0
+
+# redis-py introduces itself on every connection, with a command that an access list would have to allow, and
+# cannot name for Redis 7.0, which does not know it. How to keep it from that depends on its version.
+_ANONYMOUS: Final[dict[str, None]] = (
+    {"driver_info": None}
+    if "driver_info" in inspect.signature(AbstractConnection).parameters
+    else {"lib_name": None, "lib_version": None}
+)
 
 Command = Sequence[str | bytes | int]
 
@@ -63,6 +72,7 @@ class Connection:
             "retry_on_timeout": False,
             "protocol": 2,
             "decode_responses": False,
+            **_ANONYMOUS,
         }
         pool = ConnectionPool(**{**defaults, **options, **ours})
         self._client: Any = redis.Redis(connection_pool=pool)  # Any, as its methods have no useful types
@@ -108,7 +118,12 @@ class Connection:
             yield
         except redis.ResponseError as error:
             reason = _reason(error)
-            code = reason.partition(" ")[0]
+            # redis-py takes this one word off, and leaves the others.
+            code = (
+                "NOPERM"
+                if isinstance(error, redis.exceptions.NoPermissionError)
+                else reason.partition(" ")[0]
+            )
             raise Refused(f"Redis at {self._shown_url} refused: {reason}", code) from error
         except (redis.RedisError, OSError) as error:
             raise StreamUnavailable(f"Redis at {self._shown_url}: {_reason(error)}") from error

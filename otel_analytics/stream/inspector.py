@@ -1,6 +1,6 @@
 """Questions about the stream and its server that change nothing."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -26,7 +26,8 @@ class ServerInfo:
         used_memory_bytes: Memory in use.
         system_memory_bytes: Memory of its machine.
         append_only: Whether every write goes to the append-only file.
-        snapshots: The setting `save`; empty where no snapshots are taken.
+        snapshots: The setting `save`; empty where no snapshots are taken. Not asked for where the append-only
+            file is there.
         saving_fails: Whether its last attempt to write to disk failed.
         is_replica: Whether it follows another server and accepts no writes.
     """
@@ -105,18 +106,17 @@ class Inspector:
             StreamUnavailable: Redis did not answer.
         """
         info = self._info()
-        append_only = self._config("appendonly")
-        if append_only is None and "aof_enabled" in info:
-            append_only = "yes" if info["aof_enabled"] else "no"
-        policy = self._config("maxmemory-policy") or info.get("maxmemory_policy")
+        append_only = self._append_only(info)
+        # CONFIG is a right that few have, so it is used only for what INFO does not say.
+        policy = info.get("maxmemory_policy") or self._config("maxmemory-policy")
         return ServerInfo(
             version=str(info.get("redis_version", "unknown")),
             eviction_policy=None if policy is None else str(policy),
             max_memory_bytes=_int(info.get("maxmemory")),
             used_memory_bytes=_int(info.get("used_memory")),
             system_memory_bytes=_int(info.get("total_system_memory")),
-            append_only=None if append_only is None else append_only == "yes",
-            snapshots=self._config("save"),
+            append_only=append_only,
+            snapshots=None if append_only else self._config("save"),
             saving_fails=any(info.get(name, "ok") != "ok" for name in _SAVE_RESULTS),
             is_replica=info.get("role") == "slave",
         )
@@ -226,10 +226,16 @@ class Inspector:
         try:
             info: dict[str, Any] = self._connection.call("INFO")
         except Refused as error:
-            if error.code != "NOPERM" and "permission" not in str(error):
+            if error.code != "NOPERM":
                 raise
             return {}
         return info
+
+    def _append_only(self, info: Mapping[str, Any]) -> bool | None:
+        if "aof_enabled" in info:
+            return bool(info["aof_enabled"])
+        setting = self._config("appendonly")
+        return None if setting is None else setting == "yes"
 
     def _config(self, name: str) -> str | None:
         try:

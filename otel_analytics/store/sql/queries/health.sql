@@ -6,6 +6,11 @@ SELECT extract(epoch FROM clock_timestamp());
 -- Whether a transaction that begins now may write.
 SELECT current_setting('transaction_read_only')::boolean;
 
+-- name: may_write
+-- Whether the role may write anything.
+SELECT bool_or(has_any_column_privilege(relation, 'INSERT'))
+FROM unnest(ARRAY['route_analytics', 'route_analytics_hourly', 'route_analytics_ledger']) AS relation;
+
 -- name: lacking_permissions
 -- What the worker does and the role may not. Of the raw table some columns are enough.
 SELECT privilege || ' on ' || relation
