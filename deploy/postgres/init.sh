@@ -14,6 +14,7 @@ for name in POSTGRES_DB OTEL_ANALYTICS_OWNER_PASSWORD OTEL_ANALYTICS_INGEST_PASS
 done
 
 # The image sources a file that is not executable, and $0 is its own then.
+# shellcheck disable=SC3028 # where there is no such variable, $0 is right
 here=$(dirname "${BASH_SOURCE:-$0}")
 roles=$here/roles.sql
 [ -e "$roles" ] || roles=$here/sql/roles.sql # where whatever lies beside this file is run, too
