@@ -5,6 +5,7 @@ from typing import Final, NamedTuple
 
 from grafana_foundation_sdk.builders import dashboard as builders
 from grafana_foundation_sdk.cog.builder import Builder
+from grafana_foundation_sdk.models import table
 from grafana_foundation_sdk.models.dashboard import (
     Dashboard,
     DashboardCursorSync,
@@ -78,7 +79,7 @@ def dashboard(
         page = page.with_row(builders.Row(row.title))
         for panel in row.panels:
             page = page.with_panel(panel)
-    return _numbered(page.build())
+    return _finished(page.build())
 
 
 def to_route(route: str, method: str | None = None, *, variables: Sequence[str]) -> dict[str, object]:
@@ -95,8 +96,13 @@ def to_route(route: str, method: str | None = None, *, variables: Sequence[str])
     return {"title": "Look at this route", "url": f"/d/{ROUTE}?{query}", "targetBlank": False}
 
 
-def _numbered(page: Dashboard) -> Dashboard:
+def _finished(page: Dashboard) -> Dashboard:
+    """With numbers for the panels; without what the library adds and Grafana's schema has not, or no longer."""
     for number, panel in enumerate(page.panels or (), start=1):
         assert isinstance(panel, Panel | RowPanel)
         panel.id_val = number
+        if isinstance(panel, Panel) and isinstance(panel.options, table.Options):
+            panel.options.footer = None
+    for variable in page.templating.list_val or () if page.templating else ():
+        variable.auto = variable.auto_min = variable.auto_count = None
     return page

@@ -187,6 +187,7 @@ def rows(
         .cell_height(options.TableCellHeight.SM)
         .show_header(True)
         .filterable(False)
+        .cell_options(options.TableAutoCellOptions())
         .min_width(50)
         .thresholds(thresholds(PLAIN))
         .height(10)
