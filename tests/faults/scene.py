@@ -26,6 +26,7 @@ from otel_analytics.settings import Settings
 from otel_analytics.store.migrations import migrate
 from otel_analytics.stream.keys import GROUP, Keys
 from otel_analytics_exporters.delivery import Delivery
+from otel_analytics_exporters.postgres import PostgresSpanExporter
 from otel_analytics_exporters.redis_stream import RedisStreamSpanExporter
 
 KEYS = Keys.of("route_analytics")
@@ -45,8 +46,8 @@ _HOURS_OF_RAW = """
 """
 
 
-class LoggingExporter(RedisStreamSpanExporter):
-    """Writes down the ids of what Redis accepted, and when."""
+class _Logging:
+    """Writes down the ids of what was accepted, and when."""
 
     def __init__(self, settings):
         super().__init__(settings)
@@ -57,6 +58,14 @@ class LoggingExporter(RedisStreamSpanExporter):
         now = time.time()
         self.accepted |= dict.fromkeys((event.event_id for event in events), now)
         return rejected
+
+
+class LoggingExporter(_Logging, RedisStreamSpanExporter):
+    """Accepted means that Redis said so."""
+
+
+class LoggingPostgresExporter(_Logging, PostgresSpanExporter):
+    """Accepted means that PostgreSQL has committed, and that the answer was seen."""
 
 
 class Load:
@@ -70,7 +79,8 @@ class Load:
     """
 
     def __init__(self, settings, *, rate, make=None, **options):
-        self.exporter = LoggingExporter(settings)
+        exporters = {"redis": LoggingExporter, "postgres": LoggingPostgresExporter}
+        self.exporter = exporters[settings.exporter](settings)
         self.offered = set()
         self.dropped = {}
         self.slowest_offer = 0.0
@@ -229,9 +239,9 @@ class Scene:
                 load.stop(flush_seconds=0)
         self._stack.close()
 
-    def load(self, *, rate=1_000, **options):
-        """Begin to offer events."""
-        load = Load(self.settings, rate=rate, **options)
+    def load(self, *, rate=1_000, settings=None, **options):
+        """Begin to offer events; other settings than those of the scene may say where they go."""
+        load = Load(settings or self.settings, rate=rate, **options)
         self.loads.append(load)
         return load
 
