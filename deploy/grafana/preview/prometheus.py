@@ -103,11 +103,12 @@ def run(target: Mapping[str, Any], panel: Mapping[str, Any], points: int, contex
     """
     query = expanded(target, panel, points, context)
     frames: list[Frame] = []
+    is_alone = sum(each.get("format") == "table" for each in panel["targets"]) == 1
     instant, range_ = bool(target.get("instant")), bool(target.get("range"))
     if range_ or not instant:
-        frames += _frames(target, query, _range(query, context), query.step)
+        frames += _frames(target, query, _range(query, context), query.step, is_alone=is_alone)
     if instant:
-        frames += _frames(target, query, _instant(query, context), None)
+        frames += _frames(target, query, _instant(query, context), None, is_alone=is_alone)
     return frames
 
 
@@ -172,12 +173,12 @@ def _point(pair: Sequence[Any]) -> tuple[float, float | None]:
 
 
 def _frames(
-    target: Mapping[str, Any], query: Expanded, series: list[Series], step: float | None
+    target: Mapping[str, Any], query: Expanded, series: list[Series], step: float | None, *, is_alone: bool
 ) -> list[Frame]:
     ref_id = str(target.get("refId", "A"))
     match target.get("format", "time_series"):
         case "table":
-            return [_table(ref_id, series)] if series else []
+            return [_table(ref_id, series, is_alone=is_alone)] if series else []
         case "heatmap":
             return [_heatmap(ref_id, series, step)] if series else []
         case "time_series":
@@ -207,8 +208,8 @@ def _gaps_filled(
     return Column("Time", "time", {}, list(map(_time, moments))), [known.get(each) for each in moments]
 
 
-def _table(ref_id: str, series: list[Series]) -> Frame:
-    """One row a point, labels as columns."""
+def _table(ref_id: str, series: list[Series], *, is_alone: bool) -> Frame:
+    """One row a point, labels as columns; where a panel has several tables, the value says of which it is."""
     labels = sorted({name for each in series for name in each.labels})
     rows = [(each.labels, moment, value) for each in series for moment, value in each.points]
     return Frame(
@@ -216,7 +217,9 @@ def _table(ref_id: str, series: list[Series]) -> Frame:
         [
             Column("Time", "time", {}, [_time(moment) for _, moment, _ in rows]),
             *(Column(name, "text", {}, [row.get(name, "") for row, _, _ in rows]) for name in labels),
-            Column("Value", "number", {}, [value for _, _, value in rows]),
+            Column(
+                "Value" if is_alone else f"Value #{ref_id}", "number", {}, [value for _, _, value in rows]
+            ),
         ],
     )
 
