@@ -210,6 +210,17 @@ def test_prometheus_is_told_the_same_in_the_containers_as_outside_of_them():
     assert jobs[0] == jobs[1]
 
 
+def test_grafana_is_given_what_its_data_sources_and_dashboards_need():
+    grafana = SERVICES["grafana"]
+    provisioning = DEPLOY / "grafana/provisioning"
+    sources = yaml.safe_load((provisioning / "datasources/otel-analytics.yml").read_text())
+    wanted = {name for _, value in walk(sources) for name in re.findall(r"\$([A-Z]\w+)", str(value))}
+    assert wanted - grafana["environment"].keys() == {"TRACES_UID"}  # for those who have traces
+    dashboards = yaml.safe_load((provisioning / "dashboards/otel-analytics.yml").read_text())
+    mounted = [volume.split(":")[1] for volume in grafana["volumes"]]
+    assert all(each["options"]["path"] in mounted for each in dashboards["providers"])
+
+
 @pytest.fixture
 def units(tmp_path):
     """The units as they are installed, but for the place of the program."""
