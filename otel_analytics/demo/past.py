@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 from otel_analytics.capture.observed import EventIds
 from otel_analytics.demo.customers import CAMPAIGN, Ask, Customers
-from otel_analytics.demo.shop import ITEM_TTL_SECONDS, QUOTE_FAILURES
+from otel_analytics.demo.shop import CATEGORIES_TTL_SECONDS, ITEM_TTL_SECONDS, QUOTE_FAILURES
 from otel_analytics.params import ParamRules
 from otel_analytics.record import Event
 
@@ -42,7 +42,7 @@ CHARACTERS: Final = {
     "/api/v1/search": Character(330, 0.35, 1, 1_600, 172_800),
     "/api/v1/products": Character(24, 0.35, 21, 2_200, 7_200),
     "/api/v1/products/{product_id}": Character(6, 0.40, 1, 95, 172_800),
-    "/api/v1/categories": Character(5, 0.35, 1, 190, 86_400),
+    "/api/v1/categories": Character(5, 0.35, 1, 190, 28_800),
     "/api/v1/me/recommendations": Character(168, 0.10, 1, 260, 1_800),
     "/api/v1/me/cart": Character(5, 0.40, 1, 110, 300),
     "/api/v1/orders": Character(42, 0.25, 3, 20, 0),
@@ -51,6 +51,8 @@ CHARACTERS: Final = {
     "/api/v1/reports/sales": Character(1_830, 0.20, 1, 420, 172_800),
     "/api/v1/stock/events": Character(2_420, 0.01, 0, 190, 0),
 }
+CATEGORIES_CACHED_FOR: Final = dt.timedelta(days=3)
+"""So long ago the shop began to cache its categories, as the ranking by savings of that time proposed."""
 
 
 def past_events(
@@ -64,7 +66,7 @@ def past_events(
         requests_a_day: On a weekday.
         chance: Where everything random comes from, but for the ids.
     """
-    customers, past = Customers(chance), _Past(chance)
+    customers, past = Customers(chance), _Past(chance, (now - CATEGORIES_CACHED_FOR).timestamp())
     hour = now - days * 24 * _HOUR
     while hour < now:
         end = min(hour + _HOUR, now)
@@ -85,23 +87,26 @@ def _hourly_share(hour: dt.datetime) -> float:
 class _Past:
     """Knows how the shop would have answered."""
 
-    def __init__(self, chance: random.Random) -> None:
+    def __init__(self, chance: random.Random, categories_cached_since: float) -> None:
         self._chance = chance
+        self._categories_cached_since = categories_cached_since
         self._rules = ParamRules()
         self._ids = EventIds()
-        self._cached_until: dict[str, float] = {}
+        self._answered_at: dict[str, float] = {}
 
     def event(self, ask: Ask, moment: float) -> Event:
         """The event of one request, at a time in seconds since 1970."""
         character = CHARACTERS[ask.route]
         duration = character.median_ms * self._chance.lognormvariate(0, character.spread)
         status, queries, cache_status = 200, character.queries, None
-        if ask.route == "/api/v1/products/{product_id}":
-            cache_status = "hit" if moment < self._cached_until.get(ask.path, 0) else "miss"
+        made_at = moment
+        if ttl := self._ttl_seconds(ask.route, moment):
+            copied_at = self._answered_at.get(ask.path, 0.0)
+            cache_status = "hit" if moment < copied_at + ttl else "miss"
             if cache_status == "hit":
-                duration, queries = duration / 3, 0
+                duration, queries, made_at = duration / 3, 0, copied_at
             else:
-                self._cached_until[ask.path] = moment + ITEM_TTL_SECONDS
+                self._answered_at[ask.path] = moment
         elif ask.route == "/api/v1/orders":
             status = 201
         elif ask.route == "/api/v1/orders/{order_id}":
@@ -128,8 +133,15 @@ class _Past:
             response_size_bytes=round(character.size * self._chance.uniform(0.8, 1.2)),
             db_query_count=queries,
             cache_status=cache_status,
-            response_hash=_hash(ask, moment) if ask.method == "GET" and status == 200 else None,  # noqa: PLR2004
+            response_hash=_hash(ask, made_at) if ask.method == "GET" and status == 200 else None,  # noqa: PLR2004
         )
+
+    def _ttl_seconds(self, route: str, moment: float) -> float:
+        """How long the shop itself keeps the answers of a route; 0 for not at all."""
+        if route == "/api/v1/products/{product_id}":
+            return ITEM_TTL_SECONDS
+        cached = route == "/api/v1/categories" and moment >= self._categories_cached_since
+        return CATEGORIES_TTL_SECONDS if cached else 0.0
 
 
 def _hash(ask: Ask, moment: float) -> int:

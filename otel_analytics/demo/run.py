@@ -24,13 +24,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from otel_analytics.demo import traffic
-from otel_analytics.demo.past import past_events
+from otel_analytics.demo.past import CATEGORIES_CACHED_FOR, past_events
 from otel_analytics.demo.processes import start
 from otel_analytics.demo.servers import Servers, demo_servers
 from otel_analytics.demo.shop import create_tables
 from otel_analytics.demo.words import absolute_in_words, relative_in_words
 from otel_analytics.embedded.process import free_port
 from otel_analytics.errors import OtelAnalyticsError
+from otel_analytics.keeping import keep
 from otel_analytics.settings import ENV_PREFIX, Settings, without_password
 from otel_analytics.store import ledger, migrations
 from otel_analytics.store.connection import Connection, connect
@@ -46,6 +47,8 @@ _SHOP_PORT: Final = 8000
 _WORKER_PORT: Final = 9464
 _DRAIN_SECONDS: Final = 60.0
 _BATCH: Final = 500
+_ALL_OF_THE_SHOP: Final = 100
+"""Patterns; there are about eighty."""
 
 
 def run(settings: Settings, *, once: bool, live_seconds: float, console: Console) -> None:
@@ -86,11 +89,13 @@ def run(settings: Settings, *, once: bool, live_seconds: float, console: Console
         console.print(f"  worker      {places.worker}/metrics")
 
         _say(console, 3, f"The last {PAST_DAYS} days, through the exporter, the stream and the worker")
-        past = _replay_past(servers, console, ensure_worker)
+        end = dt.datetime.now(dt.UTC) - dt.timedelta(minutes=2)
+        past = _replay_past(servers, end, console, ensure_worker)
         _say(console, 4, f"{live_seconds:.0f} seconds of live traffic over HTTP")
         live = _send_live(places.shop, live_seconds, console)
         _wait_for_worker(servers)
         _otel_analytics(environment, "rollup")
+        _keep_rankings(servers, environment, end - CATEGORIES_CACHED_FOR)
 
         _say(console, 5, f"What to cache, by {past + live:,} requests")
         _show_rankings(environment, console)
@@ -149,6 +154,7 @@ def _write_config(servers: Servers, places: Places) -> None:
         "key_prefix": servers.key_prefix,
         "worker_metrics_port": places.worker_port,
         "rollup_interval_seconds": 5.0,
+        "rankings_interval_seconds": 0.0,  # the demo keeps them itself, once the past is there
         "hash_key": secrets.token_hex(16),
         "excluded_paths": ["/healthz"],
     }
@@ -186,14 +192,16 @@ def _start_shop(
     )
 
 
-def _replay_past(servers: Servers, console: Console, ensure_worker: Callable[[], None]) -> int:
+def _replay_past(
+    servers: Servers, end: dt.datetime, console: Console, ensure_worker: Callable[[], None]
+) -> int:
     """Send the past through the exporter while the worker stores it; returns the number of events."""
     settings = Settings(
         redis_url=servers.redis_url, postgres_dsn=servers.postgres_dsn, key_prefix=servers.key_prefix
     )
     exporter = RedisStreamSpanExporter(settings)
     events = past_events(
-        now=dt.datetime.now(dt.UTC) - dt.timedelta(minutes=2),
+        now=end,
         days=PAST_DAYS,
         requests_a_day=REQUESTS_A_DAY,
         chance=random.Random(1),
@@ -250,6 +258,14 @@ def _wait_for_worker(servers: Servers) -> None:
     while inspector.status().oldest_unprocessed_seconds and time.monotonic() < deadline:
         time.sleep(0.1)
     inspector.close()
+
+
+def _keep_rankings(servers: Servers, environment: dict[str, str], before: dt.datetime) -> None:
+    """Keep the rankings as they were before the shop followed one of them, and as they are now."""
+    settings = Settings(postgres_dsn=servers.postgres_dsn, top_n_routes=_ALL_OF_THE_SHOP)
+    with connect(servers.postgres_dsn) as connection:
+        keep(connection, settings, clock=lambda: before)
+    _otel_analytics(environment, "keep")
 
 
 def _progress(console: Console) -> Progress:
