@@ -250,7 +250,7 @@ class Delivery:
             except OtelAnalyticsError as error:
                 reason, waiting = str(error).rstrip("."), self._offered - self._settled
                 self._complain("otel-analytics: %s; %d events wait and are tried again", reason, waiting)
-            except Exception as error:  # noqa: BLE001 - a bug must neither end the thread nor hold up what comes behind
+            except BaseException as error:  # noqa: BLE001 - a bug must neither end the thread nor hold up what comes behind
                 surprises += 1
                 if surprises == _ATTEMPTS_AT_A_BUG:
                     self._complain(
@@ -285,7 +285,7 @@ class Delivery:
             self._observer.accepted(accepted)
         self._observer.buffered(self._offered - self._settled)
 
-    def _complain(self, text: str, *values: object, bug: Exception | None = None) -> None:
+    def _complain(self, text: str, *values: object, bug: BaseException | None = None) -> None:
         """Warn once in an outage, and not too often where there are many short ones."""
         now = time.monotonic()
         if not self._complained and now >= self._quiet_until:
