@@ -5,7 +5,8 @@ import datetime as dt
 import pytest
 
 from deploy.grafana.preview import macros, prometheus
-from deploy.grafana.preview.context import AllValue, Context, QueryError
+from deploy.grafana.preview.context import AllValue, Context
+from deploy.grafana.preview.errors import QueryError
 from deploy.grafana.preview.variables import shown
 
 SINCE = dt.datetime(2026, 11, 24, 10, 0, tzinfo=dt.UTC)

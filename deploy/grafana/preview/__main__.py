@@ -1,4 +1,4 @@
-"""Writes the pictures of all dashboards. Run it with `make previews`; it takes about ten minutes."""
+"""Writes the pictures of all dashboards. Run it with `make previews`; it takes about a quarter of an hour."""
 
 import dataclasses
 import datetime as dt
@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from deploy.grafana.preview import intervals
 from deploy.grafana.preview.context import Context, source_type
 from deploy.grafana.preview.picture import Answered, picture
 from deploy.grafana.preview.queries import run_panel, with_variables
@@ -14,9 +13,13 @@ from deploy.grafana.preview.stage import ROOT, SCRAPE_SECONDS, Stage, stage
 
 _DASHBOARDS: Final = ROOT / "deploy" / "grafana" / "dashboards"
 _PICTURES: Final = ROOT / "docs" / "dashboards"
-_LIVE_SECONDS: Final = 480
-_LONG: Final = dt.timedelta(hours=12)
-"""From this range on a dashboard looks at the past, of which only PostgreSQL knows."""
+_LIVE_SECONDS: Final = 900
+_SETTLED: Final = dt.timedelta(minutes=5)
+"""After so long rates over five minutes are those of the live traffic alone."""
+_WEEK: Final = dt.timedelta(days=7)
+"""As much past as the demo has."""
+_ROUTE: Final = "/api/v1/search"
+"""Has parameter patterns to show."""
 
 
 def main() -> None:
@@ -24,38 +27,50 @@ def main() -> None:
     with stage(_LIVE_SECONDS) as servers:
         _PICTURES.mkdir(exist_ok=True)
         for file in sorted(_DASHBOARDS.glob("*.json")):
-            text = preview(json.loads(file.read_text(encoding="utf-8")), servers)
-            target = _PICTURES / file.with_suffix(".svg").name
+            text = preview(file.stem, json.loads(file.read_text(encoding="utf-8")), servers)
+            target = _PICTURES / f"{file.stem}.svg"
             target.write_text(text, encoding="utf-8")
             print(f"{target.relative_to(ROOT)}: {len(text.encode()) / 1_000:.0f} kB")  # noqa: T201
 
 
-def preview(dashboard: Mapping[str, Any], servers: Stage) -> str:
+def preview(name: str, dashboard: Mapping[str, Any], servers: Stage) -> str:
     """The picture of a dashboard with what the servers hold.
 
     Args:
+        name: Of its file.
         dashboard: Its JSON.
         servers: To ask.
     """
-    span = dt.timedelta(seconds=intervals.parsed(dashboard["time"]["from"].removeprefix("now-")))
     live = Context(
         servers.prometheus_url,
         servers.postgres_dsn,
-        servers.since,
+        servers.since + _SETTLED,
         servers.until,
         scrape_seconds=SCRAPE_SECONDS,
     )
-    is_long = span >= _LONG
-    whole = dataclasses.replace(live, since=live.until - span) if is_long else live
-    whole = with_variables(dashboard, whole)
-    live = dataclasses.replace(live, variables=whole.variables)
-    remark = f"Last {round(live.seconds / 60)} minutes"
+    whole = with_variables(dashboard, _chosen(name, live))
+    # Of the days before the live traffic, Prometheus knows nothing.
+    minutes = dataclasses.replace(live, variables=whole.variables)
+    has_own_range = whole.since != live.since
+    remark = f"{minutes.since:%H:%M} to {minutes.until:%H:%M}"
     answered = []
     for panel in dashboard["panels"]:
-        is_live = is_long and _asks_prometheus(panel)
-        context = live if is_live else whole
-        answered.append(Answered(panel, run_panel(panel, context), context, remark if is_live else ""))
+        is_own = has_own_range and _asks_prometheus(panel)
+        context = minutes if is_own else whole
+        answered.append(Answered(panel, run_panel(panel, context), context, remark if is_own else ""))
     return picture(dashboard, answered, whole)
+
+
+def _chosen(name: str, live: Context) -> Context:
+    """The range and the values that a reader would choose to see something."""
+    match name:
+        case "route":
+            # The live traffic is heavier than that of the days before, which nobody would see beside it.
+            before = live.since.replace(minute=0, second=0, microsecond=0) - dt.timedelta(seconds=1)
+            return dataclasses.replace(live, since=before - _WEEK, until=before, variables={"route": _ROUTE})
+        case "candidates":
+            return dataclasses.replace(live, since=live.until - _WEEK)
+    return live
 
 
 def _asks_prometheus(panel: Mapping[str, Any]) -> bool:

@@ -41,10 +41,6 @@ class Context:
         return (self.until - self.since).total_seconds()
 
 
-class QueryError(Exception):
-    """A query cannot be made or is refused."""
-
-
 def source_type(thing: Mapping[str, Any]) -> str | None:
     """The kind of data source that a panel, a target or a variable names, if it names one."""
     kind = (thing.get("datasource") or {}).get("type")

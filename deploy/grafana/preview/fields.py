@@ -8,15 +8,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from deploy.grafana.preview import theme, units
+from deploy.grafana.preview.errors import PanelError
 from deploy.grafana.preview.frames import Column, Frame
 
-_KINDS: Final = {"number": "number", "string": "text", "time": "time"}
-_LABEL: Final = re.compile(r"\$\{__field\.labels\.(\w+)\}")
 _DATE_UNITS: Final = ("dateTimeAsIso", "dateTimeFromNow")
-
-
-class PanelError(Exception):
-    """The preview cannot draw what a panel asks for."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +59,6 @@ class Field:
     def high(self) -> float:
         """Where scales end."""
         return self._limit("max", self.reach[1])
-
-    @property
-    def is_hidden(self) -> bool:
-        """Whether the panel leaves it out."""
-        return bool(self.custom.get("hidden") or (self.custom.get("hideFrom") or {}).get("viz"))
 
     def text(self, value: Any) -> str:
         """A value as it is written."""
@@ -120,7 +110,9 @@ class Field:
 
     def _mapping(self, value: Any) -> Mapping[str, Any]:
         for mapping in self.config.get("mappings") or ():
-            found = _mapped(mapping["type"], mapping["options"], value)
+            if mapping["type"] != "value":
+                raise PanelError(f"the mapping {mapping['type']!r} is not supported")
+            found: Mapping[str, Any] | None = mapping["options"].get(_as_key(value))
             if found is not None:
                 return found
         return {}
@@ -143,9 +135,11 @@ def fields_of(panel: Mapping[str, Any], frames: Sequence[Frame], now: float) -> 
     for frame in frames:
         fields = []
         for column in frame.columns:
-            config = _config(panel, frame, column)
+            config = _config(panel, column)
             reach = _reach([column]) if config.get("fieldMinMax") else everything
-            fields.append(Field(column, _name(column, config), config, place, reach, now))
+            fields.append(
+                Field(column, str(config.get("displayName") or column.name), config, place, reach, now)
+            )
             place += column.kind == "number"
         found.append(fields)
     return found
@@ -158,37 +152,31 @@ def _reach(columns: Iterable[Column]) -> tuple[float, float]:
     return (min(numbers), max(numbers)) if numbers else (0.0, 0.0)
 
 
-def _name(column: Column, config: Mapping[str, Any]) -> str:
-    name = str(config.get("displayName") or column.name)
-    name = name.replace("${__field.name}", column.name).replace("${__series.name}", column.name)
-    return _LABEL.sub(lambda match: column.labels.get(match[1], ""), name)
-
-
-def _config(panel: Mapping[str, Any], frame: Frame, column: Column) -> dict[str, Any]:
+def _config(panel: Mapping[str, Any], column: Column) -> dict[str, Any]:
     settings = panel.get("fieldConfig") or {}
     config: dict[str, Any] = copy.deepcopy(dict(settings.get("defaults") or {}))
     for override in settings.get("overrides") or ():
-        if _matches(override["matcher"], frame, column):
+        if _matches(override["matcher"], column):
             for each in override["properties"]:
                 _set(config, each["id"], each.get("value"))
     return config
 
 
-def _matches(matcher: Mapping[str, Any], frame: Frame, column: Column) -> bool:
+def _matches(matcher: Mapping[str, Any], column: Column) -> bool:
     options = matcher.get("options")
     match matcher["id"]:
         case "byName":
             return bool(options == column.name)
         case "byRegexp":
+            # Without slashes around it, it has to match the whole name.
             expression = str(options)
-            if expression.startswith("/"):
-                return bool(re.search(expression.strip("/"), column.name))
-            return bool(re.fullmatch(expression, column.name))
-        case "byType":
-            return _KINDS.get(str(options)) == column.kind
-        case "byFrameRefID":
-            return bool(options == frame.ref_id)
+            is_part = expression.startswith("/")
+            return bool((re.search if is_part else re.fullmatch)(expression.strip("/"), column.name))
     raise PanelError(f"the matcher {matcher['id']!r} is not supported")
+
+
+def _as_key(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _set(config: dict[str, Any], path: str, value: Any) -> None:
@@ -196,21 +184,3 @@ def _set(config: dict[str, Any], path: str, value: Any) -> None:
     for each in parents:
         config = config.setdefault(each, {})
     config[last] = value
-
-
-def _mapped(kind: str, options: Mapping[str, Any], value: Any) -> Mapping[str, Any] | None:
-    match kind:
-        case "value":
-            written = f"{value:g}" if isinstance(value, float) else str(value)
-            found: Mapping[str, Any] | None = options.get(written)
-            return found
-        case "range":
-            low, high = options.get("from"), options.get("to")
-            is_in = isinstance(value, int | float) and (
-                (low is None or value >= low) and (high is None or value <= high)
-            )
-            return options["result"] if is_in else None
-        case "special":
-            is_null = options["match"] in ("null", "null+nan", "nan") and value is None
-            return options["result"] if is_null else None
-    raise PanelError(f"the mapping {kind!r} is not supported")

@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from deploy.grafana.preview.context import QueryError
+from deploy.grafana.preview.errors import QueryError
 
 _UNITS: Final = {
     "ms": 0.001,

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from deploy.grafana.preview import intervals
-from deploy.grafana.preview.context import Context, QueryError
+from deploy.grafana.preview.context import Context
+from deploy.grafana.preview.errors import QueryError
 from deploy.grafana.preview.variables import ensure_nothing_left, for_postgres, interpolated
 
 LEAST_SECONDS: Final = 60.0

@@ -9,7 +9,8 @@ from typing import Any, Final
 from deploy.grafana.preview import theme
 from deploy.grafana.preview.context import AllValue, Context
 from deploy.grafana.preview.drawing import Box, fitting, line, number, rectangle, width_of, words
-from deploy.grafana.preview.fields import PanelError, fields_of
+from deploy.grafana.preview.errors import PanelError
+from deploy.grafana.preview.fields import fields_of
 from deploy.grafana.preview.frames import Frame
 from deploy.grafana.preview.panels import heatmap, stat, table, timeseries
 from deploy.grafana.preview.panels.sheet import Sheet
@@ -26,7 +27,8 @@ _FOOT: Final = 30
 _TITLE_HEIGHT: Final = 32
 _TITLE_SIZE: Final = 14.0
 _PADDING: Final = 8
-_FADE: Final = re.compile(r"#fade-([0-9a-f]{6})")
+_FADE: Final = re.compile(r"#fade-([0-9a-f]{6})-(\d+)-(\d+)\)")
+_BAR: Final = re.compile(r"#bar-([0-9a-f]{6})-([0-9a-f]{6})\)")
 _DRAWERS: Final[Mapping[str, Callable[[Sheet], Html]]] = {
     "timeseries": timeseries.draw,
     "stat": stat.draw,
@@ -76,7 +78,7 @@ def picture(dashboard: Mapping[str, Any], panels: Sequence[Answered], context: C
         element(
             "svg",
             element("title", f"{dashboard['title']}: {NOTE[0].lower()}{NOTE[1:]}"),
-            element("defs", *map(_fade, sorted(set(_FADE.findall(body))))),
+            _gradients(body),
             body,
             xmlns="http://www.w3.org/2000/svg",
             viewBox=f"0 0 {WIDTH} {number(height)}",
@@ -219,14 +221,29 @@ def _moment(moment: dt.datetime) -> str:
     return moment.astimezone(dt.UTC).strftime("%Y-%m-%d %H:%M")
 
 
-def _fade(color: str) -> Html:
-    return element(
-        "linearGradient",
-        element("stop", offset=0, stop_color=f"#{color}", stop_opacity=1),
-        element("stop", offset=1, stop_color=f"#{color}", stop_opacity="0.05"),
-        id=f"fade-{color}",
-        x1=0,
-        y1=0,
-        x2=0,
-        y2=1,
-    )
+def _gradients(body: str) -> Html:
+    """Definitions of the fills that the body uses, made from their names."""
+    fades = [
+        element(
+            "linearGradient",
+            element("stop", offset=0, stop_color=f"#{color}"),
+            element("stop", offset=1, stop_color=f"#{color}", stop_opacity=0),
+            id=f"fade-{color}-{top}-{bottom}",
+            gradientUnits="userSpaceOnUse",
+            x1=0,
+            y1=top,
+            x2=0,
+            y2=bottom,
+        )
+        for color, top, bottom in sorted(set(_FADE.findall(body)))
+    ]
+    bars = [
+        element(
+            "linearGradient",
+            element("stop", offset=0, stop_color=f"#{left}"),
+            element("stop", offset=1, stop_color=f"#{right}"),
+            id=f"bar-{left}-{right}",
+        )
+        for left, right in sorted(set(_BAR.findall(body)))
+    ]
+    return element("defs", *fades, *bars)

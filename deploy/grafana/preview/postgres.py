@@ -10,7 +10,8 @@ from typing import Any, Final
 import psycopg
 
 from deploy.grafana.preview import intervals
-from deploy.grafana.preview.context import Context, QueryError
+from deploy.grafana.preview.context import Context
+from deploy.grafana.preview.errors import QueryError
 from deploy.grafana.preview.frames import Column, Frame, Kind
 from deploy.grafana.preview.macros import LEAST_SECONDS, Fill, expanded
 

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from deploy.grafana.preview import intervals
-from deploy.grafana.preview.context import Context, QueryError
+from deploy.grafana.preview.context import Context
+from deploy.grafana.preview.errors import QueryError
 from deploy.grafana.preview.frames import Column, Frame
 from deploy.grafana.preview.variables import ensure_nothing_left, for_prometheus, interpolated
 

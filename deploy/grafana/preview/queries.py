@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from deploy.grafana.preview import postgres, prometheus
-from deploy.grafana.preview.context import AllValue, Context, QueryError, Value, source_type
+from deploy.grafana.preview.context import AllValue, Context, Value, source_type
+from deploy.grafana.preview.errors import QueryError
 from deploy.grafana.preview.frames import Column, Frame
 
 __all__ = ["Column", "Context", "Frame", "QueryError", "run_panel", "run_variable", "with_variables"]

@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from deploy.grafana.preview.errors import PanelError
+
 CANVAS: Final = "#111217"
 PANEL: Final = "#181b1f"
 SECONDARY: Final = "#22252b"
@@ -15,7 +17,8 @@ FAINT: Final = "#6b6c78"
 LINK: Final = "#6e9fff"
 DARK_TEXT: Final = "#111217"
 WHITE: Final = "#ffffff"
-FONTS: Final = "Inter, Roboto, Helvetica, Arial, 'Liberation Sans', sans-serif"
+FONTS: Final = "Helvetica, Arial, 'Liberation Sans', sans-serif"
+"""All of the same widths, so that text fits wherever the picture is looked at."""
 
 # From the lightest to the darkest.
 _SHADES: Final = ("super-light-", "light-", "", "semi-dark-", "dark-")
@@ -54,43 +57,40 @@ _PALETTE: Final = (
 _LEAST_CONTRAST: Final = 3.0
 _CONTINUOUS: Final = {
     "continuous-GrYlRd": ("green", "yellow", "red"),
-    "continuous-RdYlGr": ("red", "yellow", "green"),
     "continuous-BlYlRd": ("dark-blue", "super-light-yellow", "dark-red"),
-    "continuous-YlRd": ("super-light-yellow", "dark-red"),
     "continuous-BlPu": ("blue", "purple"),
-    "continuous-YlBl": ("super-light-yellow", "dark-blue"),
-    "continuous-blues": (PANEL, "dark-blue"),
-    "continuous-reds": (PANEL, "dark-red"),
-    "continuous-greens": (PANEL, "dark-green"),
-    "continuous-purples": (PANEL, "dark-purple"),
 }
-# On a dark page the schemes of one hue run from dark to light.
+# Of heat maps, from low to high as on a dark page. There, turning them round changes nothing for schemes that
+# Grafana has turned round already.
 _SCHEMES: Final = {
-    "Oranges": ("#7f2704", "#a63603", "#d94801", "#f16913", "#fd8d3c", "#fdae6b", "#fdd0a2", "#feedde"),
-    "Blues": ("#08306b", "#08519c", "#2171b5", "#4292c6", "#6baed6", "#9ecae1", "#c6dbef", "#eff3ff"),
-    "Greens": ("#00441b", "#006d2c", "#238b45", "#41ab5d", "#74c476", "#a1d99b", "#c7e9c0", "#edf8e9"),
-    "Purples": ("#3f007d", "#54278f", "#6a51a3", "#807dba", "#9e9ac8", "#bcbddc", "#dadaeb", "#f2f0f7"),
-    "Spectral": ("#5e4fa2", "#3288bd", "#66c2a5", "#abdda4", "#e6f598", "#fee08b", "#fdae61", "#d53e4f"),
-    "Turbo": ("#30123b", "#4145ab", "#2aabee", "#18ddb4", "#a4fc3c", "#f7c13a", "#f36315", "#a21b02"),
-    "Viridis": ("#440154", "#46327e", "#365c8d", "#277f8e", "#1fa187", "#4ac16d", "#a0da39", "#fde725"),
-    "YlOrRd": ("#800026", "#bd0026", "#e31a1c", "#fc4e2a", "#fd8d3c", "#feb24c", "#fed976", "#ffeda0"),
+    "Oranges": (
+        "#7f2704",
+        "#a63603",
+        "#d94801",
+        "#f16913",
+        "#fd8d3c",
+        "#fdae6b",
+        "#fdd0a2",
+        "#fee6ce",
+        "#fff5eb",
+    ),
+    "Spectral": (
+        *("#5e4fa2", "#3288bd", "#66c2a5", "#abdda4", "#e6f598", "#ffffbf"),
+        *("#fee08b", "#fdae61", "#f46d43", "#d53e4f", "#9e0142"),
+    ),
 }
 _HEX: Final = re.compile(r"#[0-9a-fA-F]{6}")
-
-
-class ThemeError(Exception):
-    """A colour or scheme is not known."""
 
 
 def color(name: str) -> str:
     """The colour of a name, as `#rrggbb`.
 
     Raises:
-        ThemeError: It is not known.
+        PanelError: It is not known.
     """
     found = _NAMED.get(name, name)
     if not _HEX.fullmatch(found):
-        raise ThemeError(f"the colour {name!r} is not known")
+        raise PanelError(f"the colour {name!r} is not known")
     return found
 
 
@@ -151,10 +151,10 @@ def scheme(name: str) -> Sequence[str]:
     """The stops of a heat map, from low to high.
 
     Raises:
-        ThemeError: It is not known.
+        PanelError: It is not known.
     """
     if name not in _SCHEMES:
-        raise ThemeError(f"the scheme {name!r} is not known")
+        raise PanelError(f"the scheme {name!r} is not known")
     return _SCHEMES[name]
 
 

@@ -40,13 +40,6 @@ def of_values(low: float, high: float, count: int, unit: str, decimals: int | No
     return [Tick(value, text) for value, text in zip(values, _texts(values, unit, decimals), strict=True)]
 
 
-def of_logarithm(low: float, high: float, base: float, unit: str) -> list[Tick]:
-    """Powers of the base from low to high."""
-    first, last = math.ceil(math.log(low, base) - 1e-9), math.floor(math.log(high, base) + 1e-9)
-    values = [base**power for power in range(first, last + 1)]
-    return [Tick(value, units.formatted(value, unit)) for value in values]
-
-
 def of_times(since: float, until: float, count: int) -> list[Tick]:
     """Round points in time, seconds since 1970, as many as there is room for."""
     span = until - since
@@ -68,23 +61,21 @@ def step_for(span: float, count: int, unit: str, largest: float) -> float:
 
 
 def _texts(values: Sequence[float], unit: str, decimals: int | None) -> list[str]:
-    """With as few decimals as tell them apart and say them truly."""
+    """With as few decimals as say those of the same size of the unit truly."""
     if decimals is not None:
         return [units.formatted(value, unit, decimals) for value in values]
-    for each in range(_MOST_DECIMALS + 1):
-        texts = [units.formatted(value, unit, each) for value in values]
-        exact = [units.formatted(value, unit, _MOST_DECIMALS + 2) for value in values]
-        if all(_number(text) == _number(other) for text, other in zip(texts, exact, strict=True)):
-            return texts
-    return [units.formatted(value, unit) for value in values]
+    needed: dict[float, int] = {}
+    for value in values:
+        divisor = units.divisor(unit, value)
+        needed[divisor] = max(needed.get(divisor, 0), _decimals(value / divisor))
+    return [units.formatted(value, unit, needed[units.divisor(unit, value)]) for value in values]
 
 
-def _number(text: str) -> tuple[float, str]:
-    digits = text.rstrip("%abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ/µ ")
-    try:
-        return round(float(digits), 5), text[len(digits) :]
-    except ValueError:
-        return 0.0, text
+def _decimals(value: float) -> int:
+    return next(
+        (each for each in range(_MOST_DECIMALS) if math.isclose(round(value, each), value, abs_tol=1e-9)),
+        _MOST_DECIMALS,
+    )
 
 
 def _time_form(step: int, span: float) -> str:

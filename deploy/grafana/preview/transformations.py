@@ -1,11 +1,11 @@
 """The transformations that the dashboards use. Pure."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from deploy.grafana.preview.fields import PanelError
-from deploy.grafana.preview.frames import Column, Frame, Kind
+from deploy.grafana.preview.errors import PanelError
+from deploy.grafana.preview.frames import Column, Frame
 
 Transformation = Callable[[list[Frame], Mapping[str, Any]], list[Frame]]
 
@@ -37,36 +37,6 @@ def _organize(frames: list[Frame], options: Mapping[str, Any]) -> list[Frame]:
     return [Frame(frames[0].ref_id, renamed)]
 
 
-def _filter_by_name(frames: list[Frame], options: Mapping[str, Any]) -> list[Frame]:
-    include = options.get("include") or {}
-    if set(include) - {"names"}:
-        raise PanelError("fields are filtered by their names only")
-    wanted = include["names"]
-    return [Frame(each.ref_id, [c for c in each.columns if c.name in wanted]) for each in frames]
-
-
-def _sort_by(frames: list[Frame], options: Mapping[str, Any]) -> list[Frame]:
-    for sort in options.get("sort") or ():
-        frames = [_sorted(each, sort["field"], is_falling=bool(sort.get("desc"))) for each in frames]
-    return frames
-
-
-def _sorted(frame: Frame, name: str, *, is_falling: bool) -> Frame:
-    column = next((each for each in frame.columns if each.name == name), None)
-    if column is None:
-        return frame
-    # Rows without a value come last in either order.
-    filled = [row for row, value in enumerate(column.values) if value is not None]
-    empty = [row for row, value in enumerate(column.values) if value is None]
-    filled.sort(key=lambda row: column.values[row], reverse=is_falling)
-    return _with_rows(frame, filled + empty)
-
-
-def _limit(frames: list[Frame], options: Mapping[str, Any]) -> list[Frame]:
-    count = int(options.get("limitField") or 10)
-    return [_with_rows(each, range(min(count, len(each)))) for each in frames]
-
-
 def _merge(frames: list[Frame], _: Mapping[str, Any]) -> list[Frame]:
     """One table; rows that agree in the columns that the frames share become one."""
     filled = [frame for frame in frames if frame.columns]
@@ -93,59 +63,4 @@ def _merge(frames: list[Frame], _: Mapping[str, Any]) -> list[Frame]:
     ]
 
 
-def _labels_to_fields(frames: list[Frame], options: Mapping[str, Any]) -> list[Frame]:
-    """Each label as a column of its own beside the values."""
-    if options.get("mode") == "rows" or options.get("valueLabel"):
-        raise PanelError("labels become columns only")
-    found = []
-    for frame in frames:
-        others = [each for each in frame.columns if each.kind != "number"]
-        for column in frame.columns:
-            if column.kind == "number":
-                labels = [
-                    Column(name, "text", {}, [value] * len(frame)) for name, value in column.labels.items()
-                ]
-                plain = Column(column.name, "number", {}, column.values)
-                found.append(Frame(frame.ref_id, [*others, *labels, plain]))
-    return _merge(found, {})
-
-
-def _join(frames: list[Frame], options: Mapping[str, Any]) -> list[Frame]:
-    """One table with a row for each value of a column that all frames have."""
-    name = options.get("byField")
-    keys = [_key_of(frame, name) for frame in frames]
-    values = list(dict.fromkeys(value for key in keys for value in key.values))
-    if options.get("mode") == "inner":
-        values = [value for value in values if all(value in key.values for key in keys)]
-    kind: Kind = keys[0].kind
-    columns = [Column(keys[0].name, kind, {}, values)]
-    for frame, key in zip(frames, keys, strict=True):
-        row_of = {value: row for row, value in enumerate(key.values)}
-        for each in frame.columns:
-            if each is not key:
-                joined = [each.values[row_of[value]] if value in row_of else None for value in values]
-                columns.append(dataclasses.replace(each, values=joined))
-    return [Frame(frames[0].ref_id, columns)]
-
-
-def _key_of(frame: Frame, name: str | None) -> Column:
-    for each in frame.columns:
-        if each.name == name or (name is None and each.kind == "time"):
-            return each
-    raise PanelError(f"nothing to join by: {name}")
-
-
-def _with_rows(frame: Frame, rows: Sequence[int]) -> Frame:
-    columns = [dataclasses.replace(each, values=[each.values[row] for row in rows]) for each in frame.columns]
-    return Frame(frame.ref_id, columns)
-
-
-_TRANSFORMATIONS: Final[dict[str, Transformation]] = {
-    "organize": _organize,
-    "filterFieldsByName": _filter_by_name,
-    "sortBy": _sort_by,
-    "limit": _limit,
-    "merge": _merge,
-    "labelsToFields": _labels_to_fields,
-    "joinByField": _join,
-}
+_TRANSFORMATIONS: Final[dict[str, Transformation]] = {"merge": _merge, "organize": _organize}

@@ -5,6 +5,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
+from deploy.grafana.preview.errors import PanelError
+
 Decimals = int | None
 
 
@@ -48,20 +50,7 @@ _MILLISECONDS: Final = (
 _SHORT: Final = ("", " K", " Mil", " Bil", " Tri")
 _COUNT: Final = ("", "K", "M", "B", "T")
 _IEC: Final = (" B", " KiB", " MiB", " GiB", " TiB")
-_SI: Final = (" B", " kB", " MB", " GB", " TB")
-_PER_SECOND: Final = {
-    "reqps": "req/s",
-    "cps": "c/s",
-    "ops": "ops/s",
-    "qps": "q/s",
-    "rps": "rd/s",
-    "wps": "wr/s",
-    "mps": "msg/s",
-    "eps": "evt/s",
-    "recps": "rec/s",
-    "rowsps": "rows/s",
-    "cpm": "c/m",
-}
+_PER_SECOND: Final = {"reqps": "req/s", "cps": "c/s", "eps": "evt/s"}
 
 
 def formatted(value: float | None, unit: str = "", decimals: Decimals = None, *, now: float = 0) -> str:
@@ -72,6 +61,9 @@ def formatted(value: float | None, unit: str = "", decimals: Decimals = None, *,
         unit: As a field's configuration names it.
         decimals: None for as many as three digits need.
         now: Seconds since 1970, for units that say how long ago something was.
+
+    Raises:
+        PanelError: The unit is not known.
     """
     if value is None:
         return "-"
@@ -79,7 +71,7 @@ def formatted(value: float | None, unit: str = "", decimals: Decimals = None, *,
         return "∞" if value > 0 else "-∞"
     if unit == "dateTimeFromNow":
         return ago(now - value / 1_000)
-    text = _FORMATS[unit](value, decimals) if unit in _FORMATS else _custom(value, unit, decimals)
+    text = _FORMATS[unit](value, decimals) if unit in _FORMATS else _unit_of_its_own(value, unit, decimals)
     return text.rstrip()
 
 
@@ -116,7 +108,6 @@ _SCALES: Final = {
     "ms": _MILLISECONDS,
     "short": _scaled(1_000, _SHORT),
     "bytes": _scaled(1_024, _IEC),
-    "decbytes": _scaled(1_000, _SI),
     **{unit: _scaled(1_000, [f"{prefix} {name}" for prefix in _COUNT]) for unit, name in _PER_SECOND.items()},
 }
 
@@ -134,21 +125,11 @@ def _by_scales(scales: Sequence[Scale]) -> Callable[[float, Decimals], str]:
     return write
 
 
-def _custom(value: float, unit: str, decimals: Decimals) -> str:
+def _unit_of_its_own(value: float, unit: str, decimals: Decimals) -> str:
     kind, colon, rest = unit.partition(":")
-    number = fixed(value, decimals)
-    if not colon:
-        return f"{number} {unit}"
-    match kind:
-        case "prefix":
-            return rest + number
-        case "suffix":
-            return f"{number} {rest}"
-        case "count":
-            return _by_scales(_scaled(1_000, [f"{prefix} {rest}" for prefix in _COUNT]))(value, decimals)
-        case "time":
-            return moment(value / 1_000)
-    return f"{number} {unit}"
+    if kind == "suffix" and colon:
+        return f"{fixed(value, decimals)} {rest}"
+    raise PanelError(f"the unit {unit!r} is not supported")
 
 
 def moment(seconds: float) -> str:
@@ -165,36 +146,11 @@ def ago(seconds: float) -> str:
     return f"{round(seconds / _YEAR)} years ago"
 
 
-def _duration(value: float, decimals: Decimals) -> str:
-    """Years to seconds, the largest that there is and as many more as there are decimals."""
-    units = (
-        ("year", _YEAR),
-        ("month", 2_592_000.0),
-        ("week", _WEEK),
-        ("day", _DAY),
-        ("hour", _HOUR),
-        ("minute", _MINUTE),
-        ("second", 1.0),
-    )
-    left, parts = abs(value), list[str]()
-    for name, seconds in units:
-        count = int(left // seconds)
-        left -= count * seconds
-        if count or parts:
-            parts.append(f"{count} {name}{'' if count == 1 else 's'}")
-    return ", ".join(parts[: (decimals or 0) + 1]) or "0 seconds"
-
-
 _FORMATS: Final[dict[str, Callable[[float, Decimals], str]]] = {
     "": fixed,
     "none": fixed,
     "percent": lambda value, decimals: fixed(value, decimals) + "%",
     "percentunit": lambda value, decimals: fixed(value * 100, decimals) + "%",
-    "locale": lambda value, decimals: f"{value:,.{_decimals(value) if decimals is None else decimals}f}",
-    "dtdurations": _duration,
     "dateTimeAsIso": lambda value, _: moment(value / 1_000),
-    "bool_yes_no": lambda value, _: "Yes" if value else "No",
-    "bool_on_off": lambda value, _: "On" if value else "Off",
-    "bool": lambda value, _: "True" if value else "False",
     **{unit: _by_scales(scales) for unit, scales in _SCALES.items()},
 }

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import Final
 from urllib.parse import quote
 
-from deploy.grafana.preview.context import AllValue, Context, QueryError, Value
+from deploy.grafana.preview.context import AllValue, Context, Value
+from deploy.grafana.preview.errors import QueryError
 
 Format = Callable[[Value], str]
 

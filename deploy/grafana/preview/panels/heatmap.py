@@ -6,7 +6,8 @@ from typing import Any, Final
 
 from deploy.grafana.preview import theme, units
 from deploy.grafana.preview.drawing import Box, rectangle, width_of, words
-from deploy.grafana.preview.fields import Field, PanelError
+from deploy.grafana.preview.errors import PanelError
+from deploy.grafana.preview.fields import Field
 from deploy.grafana.preview.panels.axes import SIZE, TIMES_HEIGHT, time_x, times_grid
 from deploy.grafana.preview.panels.sheet import Sheet, nothing
 from otel_analytics.present.report.markup import Html, join
@@ -99,13 +100,9 @@ def _cells(sheet: Sheet, moments: Sequence[float], buckets: Sequence[Field], plo
 
 
 def _color(color: Mapping[str, Any], share: float) -> str:
-    stops = list(theme.scheme(str(color["scheme"])))
-    if color.get("reverse"):
-        stops.reverse()
-    if color.get("scale") == "exponential":
-        share **= float(color.get("exponent", 0.5))
-    steps = int(color.get("steps") or 64)
-    return theme.between(stops, min(int(share * steps), steps - 1) / (steps - 1))
+    """Linear: what a heat map says about scale and exponent is about opacity, not about schemes."""
+    steps = int(color.get("steps") or 128)
+    return theme.between(theme.scheme(str(color["scheme"])), min(int(share * steps), steps - 1) / (steps - 1))
 
 
 def _legend(sheet: Sheet, color: Mapping[str, Any], largest: float) -> Html:

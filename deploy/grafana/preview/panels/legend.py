@@ -5,6 +5,7 @@ from typing import Any, Final, NamedTuple
 
 from deploy.grafana.preview import theme
 from deploy.grafana.preview.drawing import Box, rectangle, width_of, words
+from deploy.grafana.preview.errors import PanelError
 from deploy.grafana.preview.fields import Field
 from deploy.grafana.preview.reducing import name_of, reduced
 from otel_analytics.present.report.markup import Html, join
@@ -30,26 +31,23 @@ class Entry(NamedTuple):
 
 
 def with_legend(options: Mapping[str, Any], entries: Sequence[Entry], box: Box) -> tuple[Html, Box]:
-    """The legend drawn below or beside what it belongs to, and the box that is left for that.
+    """The legend drawn below what it belongs to, and the box that is left for that.
 
     Args:
         options: The panel's for the legend.
         entries: The series in their order.
         box: For both.
+
+    Raises:
+        PanelError: It is to stand elsewhere.
     """
-    shown = [each for each in entries if not (each.field.custom.get("hideFrom") or {}).get("legend")]
-    if not options.get("showLegend", True) or options.get("displayMode") == "hidden" or not shown:
+    if not options.get("showLegend", True) or options.get("displayMode") == "hidden" or not entries:
         return Html(), box
     calcs = list(options.get("calcs") or ())
-    shown = _sorted(shown, calcs, options)
-    is_right = options.get("placement") == "right"
-    is_table = options.get("displayMode") == "table"
-    if is_right:
-        width = float(options.get("width") or min(_width(shown, calcs), box.width * _LARGEST_SHARE))
-        place = Box(box.right - width, box.y, width, box.height)
-        left = box.inner(0, 0, width + _GAP, 0)
-        return (_table(shown, calcs, place) if is_table else _column(shown, place)), left
-    if is_table:
+    shown = _sorted(list(entries), calcs, options)
+    if options.get("placement", "bottom") != "bottom":
+        raise PanelError("a legend stands at the bottom")
+    if options.get("displayMode") == "table":
         wanted = _ROW * (len(shown) + (1 if calcs else 0)) + 4
         height = min(wanted, max(box.height * _LARGEST_SHARE // _ROW, 2) * _ROW + 4)
         place = Box(box.x, box.bottom - height, box.width, height)
@@ -79,11 +77,6 @@ def _widths(entries: Sequence[Entry], calcs: Sequence[str]) -> list[float]:
     ]
 
 
-def _width(entries: Sequence[Entry], calcs: Sequence[str]) -> float:
-    names = max(width_of(each.field.name, _SIZE) for each in entries)
-    return _NAME_GAP + names + _GAP + sum(_widths(entries, calcs))
-
-
 def _table(entries: Sequence[Entry], calcs: Sequence[str], box: Box) -> Html:
     widths = _widths(entries, calcs)
     ends = [box.right - sum(widths[place + 1 :]) - 2 for place in range(len(widths))]
@@ -106,18 +99,6 @@ def _table(entries: Sequence[Entry], calcs: Sequence[str], box: Box) -> Html:
     if len(shown) < len(entries):
         y = top + len(shown) * _ROW + 15
         parts.append(_more(len(entries) - len(shown), box.x + _NAME_GAP, y))
-    return join(*parts)
-
-
-def _column(entries: Sequence[Entry], box: Box) -> Html:
-    room = int(box.height // _ROW)
-    shown = entries if len(entries) <= room else entries[: room - 1]
-    parts = [
-        _name(each, box.x + 2, box.y + row * _ROW + 15, box.width - _NAME_GAP)
-        for row, each in enumerate(shown)
-    ]
-    if len(shown) < len(entries):
-        parts.append(_more(len(entries) - len(shown), box.x + _NAME_GAP, box.y + len(shown) * _ROW + 15))
     return join(*parts)
 
 

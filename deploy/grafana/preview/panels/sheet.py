@@ -35,14 +35,14 @@ class Sheet:
         return found
 
     def series(self) -> Iterator[tuple[list[float], Field]]:
-        """The times, seconds since 1970, and the numbers of each series that is shown."""
+        """The times, seconds since 1970, and the numbers of each series."""
         for fields in self.frames:
             times = next((each for each in fields if each.column.kind == "time"), None)
             if times is None:
                 continue
             moments = [each.timestamp() for each in times.column.values]
             for field in fields:
-                if field.column.kind == "number" and not field.is_hidden:
+                if field.column.kind == "number":
                     yield moments, field
 
 

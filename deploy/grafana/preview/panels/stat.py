@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from deploy.grafana.preview import theme
-from deploy.grafana.preview.drawing import Box, fading, number, rectangle, width_of, words
-from deploy.grafana.preview.fields import Field, PanelError
+from deploy.grafana.preview.drawing import Box, fading, number, width_of, words
+from deploy.grafana.preview.errors import PanelError
+from deploy.grafana.preview.fields import Field
 from deploy.grafana.preview.panels.sheet import Sheet, nothing
 from deploy.grafana.preview.reducing import reduced
 from otel_analytics.present.report.markup import Html, element, join
@@ -27,7 +27,7 @@ class Figure(NamedTuple):
     """
 
     field: Field
-    value: float | str | None
+    value: float | None
     moments: Sequence[float]
 
 
@@ -56,49 +56,27 @@ def draw(sheet: Sheet) -> Html:
 
 def _figures(sheet: Sheet) -> list[Figure]:
     options = sheet.options.get("reduceOptions") or {}
-    if options.get("values"):
-        raise PanelError("a stat of each row is not supported")
+    if options.get("values") or options.get("fields"):
+        raise PanelError("a stat of rows or of chosen fields is not supported")
     calculation = (options.get("calcs") or ["lastNotNull"])[0]
-    wanted = str(options.get("fields") or "")
     figures = []
     for fields in sheet.frames:
         times = next((each.column.values for each in fields if each.column.kind == "time"), [])
         for field in fields:
-            if field.is_hidden or not _is_wanted(field, wanted):
-                continue
             if field.column.kind == "number":
-                value: float | str | None = reduced(calculation, field.numbers)
-            else:
-                value = next((each for each in reversed(field.column.values) if each is not None), None)
-            figures.append(Figure(field, value, [each.timestamp() for each in times]))
+                value = reduced(calculation, field.numbers)
+                figures.append(Figure(field, value, [each.timestamp() for each in times]))
     return figures
 
 
-def _is_wanted(field: Field, wanted: str) -> bool:
-    if wanted == "/.*/":
-        return True
-    if wanted:
-        return field.name == wanted.removeprefix("/^").removesuffix("$/")
-    return field.column.kind == "number"
-
-
 def _drawn(figure: Figure, box: Box, sheet: Sheet, *, has_name: bool) -> Html:
-    mode = sheet.options.get("colorMode", "value")
+    if sheet.options.get("colorMode", "value") != "value":
+        raise PanelError("only the value of a stat is coloured")
     color = figure.field.color(figure.value)
-    fill, background = theme.TEXT, None
-    match mode:
-        case "value":
-            fill = color
-        case "background":
-            fill, background = theme.on(color), rectangle(box, color, radius=2)
-        case "none":
-            pass
-        case _:
-            raise PanelError(f"the colour mode {mode!r} is not supported")
     spark = Html()
     if sheet.options.get("graphMode", "area") == "area" and len(figure.moments) > 1:
         spark = _sparkline(figure, box, sheet, color)
-    return join(background, spark, _text(figure, box, fill, has_spark=bool(spark), has_name=has_name))
+    return join(spark, _text(figure, box, color, has_spark=bool(spark), has_name=has_name))
 
 
 def _text(figure: Figure, box: Box, fill: str, *, has_spark: bool, has_name: bool) -> Html:
@@ -133,6 +111,11 @@ def _sparkline(figure: Figure, box: Box, sheet: Sheet, color: str) -> Html:
     path = " ".join(f"{number(x)} {number(y)}" for x, y in points)
     first, last, bottom = number(points[0][0]), number(points[-1][0]), number(place.bottom)
     return join(
-        element("path", d=f"M{path}L{last} {bottom} {first} {bottom}z", fill=fading(color), fill_opacity=0.5),
+        element(
+            "path",
+            d=f"M{path}L{last} {bottom} {first} {bottom}z",
+            fill=fading(color, place.y, place.bottom),
+            fill_opacity=0.5,
+        ),
         element("path", d=f"M{path}", fill="none", stroke=color, stroke_width="1.5", stroke_opacity=0.7),
     )

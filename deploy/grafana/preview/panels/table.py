@@ -4,14 +4,15 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from deploy.grafana.preview import theme
-from deploy.grafana.preview.drawing import Box, line, rectangle, width_of, words
-from deploy.grafana.preview.fields import Field, PanelError
+from deploy.grafana.preview.drawing import Box, graded, line, rectangle, width_of, words
+from deploy.grafana.preview.errors import PanelError
+from deploy.grafana.preview.fields import Field
 from deploy.grafana.preview.panels.sheet import Sheet, nothing
 from otel_analytics.present.report.markup import Html, join
 
 _HEIGHTS: Final = {"sm": 36.0, "md": 42.0, "lg": 48.0}
 _HEAD_HEIGHT: Final = 36.0
-_MORE_HEIGHT: Final = 20.0
+_MORE_HEIGHT: Final = 12.0
 _PADDING: Final = 8.0
 _SIZE: Final = 13.0
 _LEAST_WIDTH: Final = 150.0
@@ -30,7 +31,7 @@ def draw(sheet: Sheet) -> Html:
         return nothing(sheet)
     if len(filled) > 1:
         raise PanelError("a table of several frames is not supported")
-    fields = [each for each in filled[0] if not each.is_hidden]
+    fields = filled[0]
     rows = _sorted(fields, sheet.options.get("sortBy") or ())
     box = sheet.box
     widths = _widths(fields, box.width)
@@ -46,7 +47,7 @@ def draw(sheet: Sheet) -> Html:
         parts.append(_row(fields, row, widths, Box(box.x, top + place * height, box.width, height)))
     if len(rows) > room:
         text = f"{len(rows) - room} more rows below"
-        parts.append(words(text, box.right - _PADDING, box.bottom - 5, fill=theme.FAINT, anchor="end"))
+        parts.append(words(text, box.right - _PADDING, box.bottom, size=11, fill=theme.FAINT, anchor="end"))
     return join(*parts)
 
 
@@ -134,13 +135,17 @@ def _cell(field: Field, row: int, box: Box) -> Html:
 
 def _gauge(field: Field, value: float | None, text: str, box: Box) -> Html:
     """A bar, and its figure to the right of the longest one."""
+    cell = field.custom["cellOptions"]
+    has_text = cell.get("valueDisplayMode") != "hidden"
     caption = max(width_of(field.text(each), _SIZE) for each in field.column.values) + _PADDING
-    caption = min(caption, box.width * _CAPTION_SHARE)
+    caption = min(caption, box.width * _CAPTION_SHARE) if has_text else 0.0
     place = box.inner(_PADDING, 7, _PADDING + caption, 7)
     color = theme.TEXT if value is None else field.color(value)
     share = 0.0 if value is None else field.share(value)
+    fill = graded(field.color(field.low), color) if cell.get("mode", "gradient") == "gradient" else color
+    text_color = theme.TEXT if cell.get("valueDisplayMode") == "text" else color
     return join(
         rectangle(place, theme.SECONDARY, radius=2),
-        rectangle(Box(place.x, place.y, place.width * share, place.height), color, radius=2),
-        _placed(text, box, "right", fill=color),
+        rectangle(Box(place.x, place.y, place.width * share, place.height), fill, radius=2),
+        _placed(text, box, "right", fill=text_color) if has_text else None,
     )

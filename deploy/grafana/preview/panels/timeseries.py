@@ -7,7 +7,8 @@ from typing import Final
 
 from deploy.grafana.preview import theme
 from deploy.grafana.preview.drawing import Box, fading, line, number, rectangle
-from deploy.grafana.preview.fields import Field, PanelError
+from deploy.grafana.preview.errors import PanelError
+from deploy.grafana.preview.fields import Field
 from deploy.grafana.preview.panels.axes import (
     TIMES_HEIGHT,
     Scale,
@@ -23,7 +24,7 @@ from otel_analytics.present.report.markup import Html, element, join
 
 _BAR_SHARE: Final = 0.6
 _WIDEST_BAR: Final = 60.0
-_STYLES: Final = ("line", "bars", "points")
+_STYLES: Final = ("line", "bars")
 
 Numbers = Sequence[float | None]
 
@@ -59,16 +60,12 @@ def draw(sheet: Sheet) -> Html:
     legend, box = with_legend(
         sheet.options.get("legend") or {}, [Entry(each.field, each.color) for each in drawn], sheet.box
     )
-    groups = _axes(drawn)
-    scales = [_scale(group) for group in groups]
-    room = box.inner(0, 8, 0, TIMES_HEIGHT)
-    widths = [values_width(scale, room) for scale in scales]
-    plot = room.inner(widths[0], 0, widths[1] if len(widths) > 1 else 12, 0)
-    parts = [times_grid(sheet.since, sheet.until, plot)]
-    for place, (scale, group) in enumerate(zip(scales, groups, strict=True)):
-        parts.append(values_grid(scale, plot, is_right=place > 0, has_lines=place == 0))
-        parts += [_series(each, scale, plot, sheet) for each in group]
-        parts.append(_thresholds(group[0].field, scale, plot))
+    scale = _scale(drawn)
+    room = box.inner(0, 8, 12, TIMES_HEIGHT)
+    plot = room.inner(values_width(scale, room), 0, 0, 0)
+    parts = [times_grid(sheet.since, sheet.until, plot), values_grid(scale, plot)]
+    parts += [_series(each, scale, plot, sheet) for each in drawn]
+    parts.append(_thresholds(drawn[0].field, scale, plot))
     return join(*parts, legend)
 
 
@@ -92,28 +89,20 @@ def _stacked(series: Sequence[tuple[list[float], Field]]) -> list[Drawn]:
     return drawn
 
 
-def _axes(drawn: Sequence[Drawn]) -> list[list[Drawn]]:
-    """Those on the left axis, then those on the right one: a unit of its own has an axis of its own."""
-    groups: dict[tuple[bool, str], list[Drawn]] = {}
-    for each in drawn:
-        is_right = each.field.custom.get("axisPlacement") == "right"
-        groups.setdefault((is_right, each.field.unit), []).append(each)
-    if len(groups) > 2:  # noqa: PLR2004 - sides
-        raise PanelError("a graph has two axes at most")
-    return [groups[key] for key in sorted(groups, key=lambda key: key[0])]
-
-
-def _scale(group: Sequence[Drawn]) -> Scale:
-    values = [value for each in group for value in each.tops if value is not None]
-    if any(_style(each.field) == "bars" for each in group):
+def _scale(drawn: Sequence[Drawn]) -> Scale:
+    if len({each.field.unit for each in drawn}) > 1:
+        raise PanelError("a graph has one unit")
+    values = [value for each in drawn for value in each.tops if value is not None]
+    if any(_style(each.field) == "bars" for each in drawn):
         values.append(0.0)
-    return scale_for([each.field for each in group], values)
+    return scale_for(drawn[0].field, values)
 
 
 def _style(field: Field) -> str:
     style = str(field.custom.get("drawStyle") or "line")
-    if style not in _STYLES:
-        raise PanelError(f"the style {style!r} is not supported")
+    shape = field.custom.get("lineInterpolation", "linear")
+    if style not in _STYLES or shape != "linear":
+        raise PanelError(f"the style {style!r}, {shape!r} is not supported")
     return style
 
 
@@ -125,13 +114,13 @@ def _series(drawn: Drawn, scale: Scale, plot: Box, sheet: Sheet) -> Html:
     ]
     if _style(drawn.field) == "bars":
         return _bars(drawn, points, scale, plot)
+    if drawn.field.custom.get("spanNulls"):
+        points = [point for point in points if point[1] is not None]
     runs = _runs(points, scale, plot)
-    parts = []
-    if _style(drawn.field) == "line":
-        parts += [_area(drawn, run) for run in runs if len(run) > 1]
-        parts += [_line(drawn, run) for run in runs if len(run) > 1]
+    parts = [_area(drawn, run, plot) for run in runs if len(run) > 1]
+    parts += [_line(drawn, run) for run in runs if len(run) > 1]
     # A point alone would have no line to be seen by.
-    has_points = drawn.field.custom.get("showPoints") == "always" or _style(drawn.field) == "points"
+    has_points = drawn.field.custom.get("showPoints") == "always"
     alone = [point for run in runs if has_points or len(run) == 1 for point in run]
     parts += [_dot(x, y, drawn) for x, y, _ in alone]
     return join(*parts)
@@ -153,49 +142,30 @@ def _runs(
 
 def _line(drawn: Drawn, run: Sequence[tuple[float, float, float]]) -> Html:
     width = float(drawn.field.custom.get("lineWidth", 1))
-    dash = (drawn.field.custom.get("lineStyle") or {}).get("dash") or ()
     return element(
         "path",
-        d=_path([(x, y) for x, y, _ in run], drawn.field),
+        d=f"M{_coordinates([(x, y) for x, y, _ in run])}",
         fill="none",
         stroke=drawn.color,
         stroke_width=number(width),
         stroke_linejoin="round",
-        stroke_dasharray=" ".join(map(number, dash)) or None,
     )
 
 
-def _area(drawn: Drawn, run: Sequence[tuple[float, float, float]]) -> Html | None:
+def _area(drawn: Drawn, run: Sequence[tuple[float, float, float]], plot: Box) -> Html | None:
     opacity = float(drawn.field.custom.get("fillOpacity", 0)) / 100
     if not opacity:
         return None
     below = [(x, bottom) for x, _, bottom in reversed(run)]
-    path = f"{_path([(x, y) for x, y, _ in run], drawn.field)}L{_coordinates(below)}z"
+    path = f"M{_coordinates([(x, y) for x, y, _ in run])}L{_coordinates(below)}z"
     is_fading = drawn.field.custom.get("gradientMode", "none") != "none"
-    # Grafana's gradient is denser at the top than the opacity says.
-    return element(
-        "path",
-        d=path,
-        fill=fading(drawn.color) if is_fading else drawn.color,
-        fill_opacity=_share_text(min(opacity * 4, 1) if is_fading else opacity),
-    )
+    fill = fading(drawn.color, plot.y, plot.bottom) if is_fading else drawn.color
+    return element("path", d=path, fill=fill, fill_opacity=_share_text(opacity))
 
 
 def _share_text(share: float) -> str:
     """A share with two decimals."""
     return f"{share:.2f}"
-
-
-def _path(points: Sequence[tuple[float, float]], field: Field) -> str:
-    match field.custom.get("lineInterpolation", "linear"):
-        case "linear":
-            return f"M{_coordinates(points)}"
-        case "stepAfter":
-            steps = [points[0]]
-            for (_, before), (x, y) in itertools.pairwise(points):
-                steps += [(x, before), (x, y)]
-            return f"M{_coordinates(steps)}"
-    raise PanelError(f"the interpolation {field.custom['lineInterpolation']!r} is not supported")
 
 
 def _coordinates(points: Sequence[tuple[float, float]]) -> str:
