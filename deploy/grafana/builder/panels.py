@@ -148,7 +148,7 @@ def graph(
         )
     for expression, color in (colors or {}).items():
         panel = panel.override_by_regexp(
-            expression,
+            f"/{expression}/",  # without slashes it would have to match the whole name
             [DynamicConfigValue("color", {"mode": FieldColorModeId.FIXED, "fixedColor": color})],
         )
     return panel
@@ -228,6 +228,7 @@ def bar(unit: str, *, width: int | None = None, decimals: int | None = None) -> 
         *column(unit, width=width, decimals=decimals),
         DynamicConfigValue("custom.cellOptions", cell),
         DynamicConfigValue("min", 0),
+        DynamicConfigValue("fieldMinMax", True),  # else the largest number of any column fills the bar
         DynamicConfigValue("color", {"mode": FieldColorModeId.CONTINUOUS_BL_PU}),
     ]
 
