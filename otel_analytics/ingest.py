@@ -19,7 +19,8 @@ from otel_analytics.store import ledger, partitions
 from otel_analytics.store.connection import Connection, MissingPartition, transaction
 from otel_analytics.store.events import insert_or_reject, utc_day
 from otel_analytics.store.ledger import DeadEvents, LedgerRow
-from otel_analytics.stream import Consumer, Delivery, Entry, NewLetter, StreamLedger
+from otel_analytics.stream import Consumer, Delivery, Entry, Heard, NewLetter, StreamLedger
+from otel_analytics.stream.connection import Refused
 from otel_analytics.stream.keys import event_count
 
 _log = logging.getLogger(__name__)
@@ -151,7 +152,7 @@ class Ingest:
         self._consumer = consumer
         self._settings = settings
         self._clock = clock
-        self._epoch = ""
+        self._known = StreamLedger.of({})
         self._held: Delivery | None = None
         self._poison_run = 0
 
@@ -194,13 +195,12 @@ class Ingest:
             StoreUnavailable: PostgreSQL does not answer, or does not accept writes; nothing was acknowledged.
             StreamUnavailable: Redis does not answer; what is not acknowledged is delivered again.
         """
-        self._notice_epoch(connection, batch.ledger.epoch)
+        self._compare_books(connection, batch.ledger)
         new, result = self._commit(connection, batch)
-        known = [entry for entry in batch.entries if entry.id not in new]
-        dead = {entry_id: judged.dead for entry_id, judged in new.items() if judged.dead}
+        known = [entry.key for entry in batch.entries if entry.key not in new]
+        dead = {key: judged.dead for key, judged in new.items() if judged.dead}
         if known:
-            ids = [entry.id for entry in known]
-            dead |= ledger.recorded_dead(connection, batch.ledger.epoch, ids)
+            dead |= ledger.recorded_dead(connection, batch.ledger.epoch, known)
         self._acknowledge(batch.entries, dead)
         self._watch_for_poison(new.values())
         return result
@@ -226,12 +226,11 @@ class Ingest:
         # one row.
         with transaction(connection):
             ledger.make_durable(connection)
-            new_ids = ledger.claim_entries(
-                connection, batch.ledger.epoch, [entry.id for entry in batch.entries]
-            )
-            new = {each.entry.id: each for each in judged if each.entry.id in new_ids}
+            keys = [entry.key for entry in batch.entries]
+            new_keys = ledger.claim_entries(connection, batch.ledger.epoch, keys)
+            new = {each.entry.key: each for each in judged if each.entry.key in new_keys}
             result = _insert(connection, list(new.values()))
-            dead = {entry_id: each.dead for entry_id, each in new.items() if each.dead}
+            dead = {key: each.dead for key, each in new.items() if each.dead}
             ledger.record_dead(connection, batch.ledger.epoch, dead)
             drops = _total_drops(new.values())
             if drops:
@@ -241,23 +240,56 @@ class Ingest:
         return new, Stored(len(batch.entries), result.stored, result.duplicates, result.dead)
 
     def _acknowledge(self, entries: Sequence[Entry], dead: Mapping[str, DeadEvents]) -> None:
-        self._consumer.ack([entry.id for entry in entries if entry.id not in dead])
+        self._consumer.ack([entry.id for entry in entries if entry.key not in dead])
         at = self._clock().astimezone(dt.UTC).isoformat()
         for entry in entries:
-            if entry.id in dead:
-                self._consumer.settle(entry.id, _letters(entry, dead[entry.id], at))
+            if entry.key in dead:
+                self._consumer.settle(entry.id, _letters(entry, dead[entry.key], at))
 
-    def _notice_epoch(self, connection: Connection, epoch: str) -> None:
-        if epoch == self._epoch:
-            return
-        earlier = ledger.open_epoch(connection, epoch)
-        if earlier:
+    def _compare_books(self, connection: Connection, stream: StreamLedger) -> None:
+        """Notice where Redis came back without all it had, and say so."""
+        known = self._known
+        if stream.epoch != known.epoch:
+            known = StreamLedger.of({})
+            earlier = ledger.open_epoch(connection, stream.epoch)
+            if earlier:
+                _log.warning(
+                    "the stream began anew: Redis came back without it. Of the epoch before, at least %d"
+                    " events were accepted and never stored; otel-analytics audit has the figures",
+                    max(0, earlier[0].unaccounted),
+                )
+        if stream.earlier != known.earlier:
+            self._hear_of_earlier(connection, stream)
+        if stream.life != known.life or stream.heard.events < known.heard.events:
+            stream = self._tell(connection, stream)
+        if stream.forgotten > known.forgotten:
             _log.warning(
-                "the stream began anew: Redis came back without it. Of the epoch before, at least %d events"
-                " were accepted and never stored; otel-analytics audit has the figures",
-                max(0, earlier[0].unaccounted),
+                "Redis came back without the last events it had accepted, %d until now. Those that were not"
+                " stored before are lost; otel-analytics audit has the figures",
+                stream.forgotten,
             )
-        self._epoch = epoch
+        self._known = stream
+
+    def _hear_of_earlier(self, connection: Connection, stream: StreamLedger) -> None:
+        for epoch, events in stream.earlier:
+            lost = ledger.raise_accepted(connection, epoch, events)
+            if lost is not None:
+                _log.warning(
+                    "applications know of more that the stream held before it began anew: %d events were"
+                    " never stored and are lost",
+                    lost,
+                )
+
+    def _tell(self, connection: Connection, stream: StreamLedger) -> StreamLedger:
+        """Tell a server that began another life what the books here know of the one before."""
+        row = next(row for row in ledger.rows(connection) if row.epoch == stream.epoch)
+        try:
+            told = self._consumer.tell(Heard(row.epoch, row.life, row.accepted + row.replayed))
+        except Refused:
+            # Out of memory, for example; then it has to be drained all the same, and told later.
+            return stream._replace(life="")
+        ledger.adopt_life(connection, row.epoch, known=row.life, life=told.life)
+        return told
 
     def _watch_for_poison(self, judged: Iterable[Judged]) -> None:
         longest = 0
@@ -296,6 +328,7 @@ def _ledger_row(stream: StreamLedger, result: Stored) -> LedgerRow:
         stored=result.stored,
         duplicates=result.duplicates,
         dead=result.dead,
+        life=stream.life,
     )
 
 

@@ -23,10 +23,10 @@ umask 077
   echo "user default off resetpass resetkeys resetchannels -@all"
   # Adds events and counts them. It can neither read the stream nor take anything off it.
   user app "$OTEL_ANALYTICS_REDIS_APP_PASSWORD"
-  echo " ~route_analytics:stream ~route_analytics:ledger +multi +exec +xadd +xlen +hsetnx +hincrby"
+  echo " ~route_analytics:stream ~route_analytics:ledger +eval +info +xadd +xlen +hmget +hset +hincrby"
   # Drains the stream, writes dead letters, and replays and purges them.
   user worker "$OTEL_ANALYTICS_REDIS_WORKER_PASSWORD"
-  printf ' ~route_analytics:* +multi +exec +eval +info +time +hgetall +hsetnx +hincrby +xadd +xlen +xrange +xrevrange'
+  printf ' ~route_analytics:* +multi +exec +eval +info +time +hgetall +hmget +hset +hincrby +xadd +xlen +xrange +xrevrange'
   printf ' +xreadgroup +xautoclaim +xclaim +xack +xpending +xtrim +xdel +xinfo|groups +xinfo|consumers'
   echo ' +xgroup|create +xgroup|delconsumer'
   # Looks: live, audit, doctor, dlq list, and a health check.

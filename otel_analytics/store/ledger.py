@@ -15,7 +15,7 @@ DeadEvents = list[tuple[int | None, str]]
 
 
 class LedgerRow(NamedTuple):
-    """One epoch, in events. The first three are what Redis last said."""
+    """One epoch, in events. The first three are what Redis last said, in the life that is named last."""
 
     epoch: str
     accepted: int
@@ -24,6 +24,7 @@ class LedgerRow(NamedTuple):
     stored: int
     duplicates: int
     dead: int
+    life: str = ""
 
     @property
     def unaccounted(self) -> int:
@@ -31,10 +32,11 @@ class LedgerRow(NamedTuple):
         return self.accepted + self.replayed - self.stored - self.duplicates - self.dead
 
 
-def sortable(entry_id: str) -> str:
-    """An entry id padded so that its text sorts as Redis sorts ids."""
+def sortable(entry_key: str) -> str:
+    """An entry id padded so that its text sorts as Redis sorts ids; what follows a `/` stays behind it."""
+    entry_id, slash, content = entry_key.partition("/")
     milliseconds, _, sequence = entry_id.partition("-")
-    return f"{milliseconds:0>20}-{sequence:0>20}"
+    return f"{milliseconds:0>20}-{sequence:0>20}{slash}{content}"
 
 
 @translated()
@@ -56,45 +58,62 @@ def rows(connection: Connection) -> list[LedgerRow]:
 
 
 @translated()
+def adopt_life(connection: Connection, epoch: str, *, known: str, life: str) -> None:
+    """Let figures of another life of the server count from now on, in place of those of the known one."""
+    connection.execute(_QUERIES["adopt_life"], {"epoch": epoch, "known": known, "life": life})
+
+
+@translated()
+def raise_accepted(connection: Connection, epoch: str, count: int) -> int | None:
+    """Note how far an epoch that is over had come.
+
+    Returns:
+        How many of its events are lost; None where that was known.
+    """
+    found = connection.execute(_QUERIES["raise_accepted"], {"epoch": epoch, "count": count}).fetchone()
+    return None if found is None else max(0, int(found[0]))
+
+
+@translated()
 def make_durable(connection: Connection) -> None:
     """Let the COMMIT of this transaction return only when it is on disk."""
     connection.execute(_QUERIES["make_durable"])
 
 
 @translated()
-def claim_entries(connection: Connection, epoch: str, entry_ids: Sequence[str]) -> set[str]:
-    """Enter the entries in the ledger, waiting for other workers that hold the same.
+def claim_entries(connection: Connection, epoch: str, entry_keys: Sequence[str]) -> set[str]:
+    """Enter the entries (see `Entry.key`) in the ledger, waiting for other workers that hold the same.
 
     Returns:
         Those that were not in it yet. Only they may be stored and counted.
     """
-    padded = {sortable(entry_id): entry_id for entry_id in entry_ids}
+    padded = {sortable(entry_key): entry_key for entry_key in entry_keys}
     found = connection.execute(_QUERIES["claim_entries"], {"epoch": epoch, "ids": sorted(padded)})
-    return {padded[entry_id] for (entry_id,) in found}
+    return {padded[entry_key] for (entry_key,) in found}
 
 
 @translated()
 def record_dead(connection: Connection, epoch: str, dead: Mapping[str, DeadEvents]) -> None:
     """Remember which events of the entries are dead letters, for a redelivery that has to write them."""
-    for entry_id, events in dead.items():
-        parameters = {"epoch": epoch, "id": sortable(entry_id), "dead": json.dumps(events)}
+    for entry_key, events in dead.items():
+        parameters = {"epoch": epoch, "id": sortable(entry_key), "dead": json.dumps(events)}
         connection.execute(_QUERIES["record_dead"], parameters)
 
 
 @translated()
-def recorded_dead(connection: Connection, epoch: str, entry_ids: Sequence[str]) -> dict[str, DeadEvents]:
+def recorded_dead(connection: Connection, epoch: str, entry_keys: Sequence[str]) -> dict[str, DeadEvents]:
     """The dead letters of entries that are in the ledger already; only entries that have some."""
-    padded = {sortable(entry_id): entry_id for entry_id in entry_ids}
+    padded = {sortable(entry_key): entry_key for entry_key in entry_keys}
     found = connection.execute(_QUERIES["recorded_dead"], {"epoch": epoch, "ids": list(padded)})
-    return {padded[entry_id]: [(index, reason) for index, reason in dead] for entry_id, dead in found}
+    return {padded[entry_key]: [(index, reason) for index, reason in dead] for entry_key, dead in found}
 
 
 @translated()
-def known_entries(connection: Connection, epoch: str, entry_ids: Sequence[str]) -> set[str]:
+def known_entries(connection: Connection, epoch: str, entry_keys: Sequence[str]) -> set[str]:
     """Those of the entries that are in the ledger."""
-    padded = {sortable(entry_id): entry_id for entry_id in entry_ids}
+    padded = {sortable(entry_key): entry_key for entry_key in entry_keys}
     found = connection.execute(_QUERIES["known_entries"], {"epoch": epoch, "ids": list(padded)})
-    return {padded[entry_id] for (entry_id,) in found}
+    return {padded[entry_key] for (entry_key,) in found}
 
 
 @translated()

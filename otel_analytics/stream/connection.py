@@ -1,6 +1,7 @@
 """One connection to Redis, and the one place where its errors become ours."""
 
 import inspect
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
@@ -23,6 +24,9 @@ _ANONYMOUS: Final[dict[str, None]] = (
     if "driver_info" in inspect.signature(AbstractConnection).parameters
     else {"lib_name": None, "lib_version": None}
 )
+
+# Where in a script Redis refused a command: in front of its words before Redis 7, behind them since.
+_PLACE: Final = re.compile(r".*@user_script: ?\d+: -?(?=\S)| script: [0-9a-f]+, on @user_script:\d+\.?$")
 
 Command = Sequence[str | bytes | int]
 
@@ -132,4 +136,4 @@ class Connection:
 def _reason(error: Exception) -> str:
     # redis-py puts the failed command of a pipeline, and with it the events, in front of the server's words.
     text = str(error).rpartition(" of pipeline caused error: ")[2]
-    return " ".join(text.split()) or type(error).__name__
+    return _PLACE.sub("", " ".join(text.split())) or type(error).__name__

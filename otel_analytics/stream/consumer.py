@@ -4,14 +4,16 @@ import logging
 import os
 import secrets
 import socket
+import zlib
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 from otel_analytics.errors import StreamUnavailable
+from otel_analytics.stream.books import Heard, StreamLedger, tell
 from otel_analytics.stream.connection import REPLY_TIMEOUT_SECONDS, Connection, Refused
 from otel_analytics.stream.dead_letters import NewLetter
-from otel_analytics.stream.keys import GROUP, Keys, StreamLedger, id_parts
+from otel_analytics.stream.keys import GROUP, Keys, id_parts
 
 _log = logging.getLogger(__name__)
 
@@ -47,6 +49,16 @@ class Entry(NamedTuple):
 
     id: str
     fields: dict[bytes, bytes]
+
+    @property
+    def key(self) -> str:
+        """What the entry is recognised by when it is delivered again.
+
+        Not the id alone: a Redis that lost its last second, or whose clock went back, may give it to another
+        entry.
+        """
+        content = b"\0".join(part for field in self.fields.items() for part in field)
+        return f"{self.id}/{zlib.crc32(content):08x}"
 
 
 class Delivery(NamedTuple):
@@ -92,6 +104,7 @@ class Consumer:
         self._keys = Keys.of(key_prefix)
         self._claim_idle_ms = max(1, round(claim_idle_seconds * 1_000))
         self._claim_cursor = _FIRST_ID
+        self._heard = Heard()
         self._host = socket.gethostname()
         self.name: Final = f"{self._host}-{os.getpid()}-{secrets.token_hex(4)}"
 
@@ -112,6 +125,16 @@ class Consumer:
                 raise
         self._create_group()
         return self._read(count, 0.0, regrouped=True)
+
+    def tell(self, heard: Heard) -> StreamLedger:
+        """Put the ledger right by what was heard of it before; returns it as it is then.
+
+        Raises:
+            Refused: Redis does not accept writes, as its memory is full.
+            StreamUnavailable: Redis did not answer.
+        """
+        tell(self._connection, self._keys, heard)
+        return StreamLedger.of(self._connection.call("HGETALL", self._keys.ledger))
 
     def ack(self, entry_ids: Sequence[str]) -> int:
         """Acknowledge entries that are stored; returns how many of them were still pending."""
@@ -174,7 +197,8 @@ class Consumer:
         removed = 0
         keep_ms = int(retention_seconds * 1_000)
         while True:
-            first_id = min(boundary, f"{max(0, now_ms - keep_ms)}-0", key=id_parts)
+            # Ids may be ahead of the clock, if it went back or somebody set them.
+            first_id = min(boundary, f"{max(0, now_ms - keep_ms)}-0", key=id_parts) if keep_ms else boundary
             command = ("XTRIM", self._keys.stream, "MINID", "=", first_id)
             trimmed, length = self._connection.together(command, ("XLEN", self._keys.stream))
             removed += int(trimmed)
@@ -202,10 +226,11 @@ class Consumer:
             # mixing.
             reply, ledger = self._connection.together(command, read_ledger, atomic=False)
             entries = _entries(reply[0][1]) if reply else []
-        if not ledger.get(b"epoch"):
-            self._start_epoch()
-            ledger = self._connection.call(*read_ledger)
-        return Delivery(entries, StreamLedger.of(ledger), regrouped)
+        found = StreamLedger.of(ledger)
+        if not found.epoch:
+            found = self.tell(self._heard)
+        self._heard = found.heard
+        return Delivery(entries, found, regrouped)
 
     def _claim(self, count: int) -> list[Entry]:
         claimed: list[Entry] = []
@@ -235,9 +260,6 @@ class Consumer:
         except Refused as error:
             if error.code != "BUSYGROUP":
                 raise
-
-    def _start_epoch(self) -> None:
-        self._connection.call("HSETNX", self._keys.ledger, "epoch", secrets.token_hex(8))
 
     def _processed_boundary(self) -> str:
         """The smallest id that is not known to be processed, or the last delivered one where all are."""

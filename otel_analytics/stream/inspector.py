@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from otel_analytics.errors import UnsafeStream
+from otel_analytics.stream.books import StreamLedger
 from otel_analytics.stream.connection import Connection, Refused
 from otel_analytics.stream.consumer import Entry
-from otel_analytics.stream.keys import GROUP, Keys, StreamLedger, id_parts
+from otel_analytics.stream.keys import GROUP, Keys, id_parts
 
 _PAGE: Final = 50
 _SAVE_RESULTS: Final = ("rdb_last_bgsave_status", "aof_last_write_status", "aof_last_bgrewrite_status")

@@ -1,4 +1,4 @@
-"""What the keys are called, and what the ledger hash holds."""
+"""What the keys are called, and how entries are named and counted."""
 
 from collections.abc import Mapping
 from typing import Final, NamedTuple
@@ -18,33 +18,6 @@ class Keys(NamedTuple):
     def of(cls, prefix: str) -> "Keys":
         """The keys whose names begin with the setting `key_prefix`."""
         return cls(f"{prefix}:stream", f"{prefix}:dead", f"{prefix}:ledger")
-
-
-class StreamLedger(NamedTuple):
-    """What Redis knows of the ledger, counted in events since the epoch began.
-
-    Attributes:
-        epoch: Names one life of the stream; empty while nobody has written to it. It changes when Redis comes
-            back empty, which is how a loss is noticed.
-        accepted: Events that producers added.
-        replayed: Dead events that were put back on the stream.
-        purged: Dead events that were discarded for good.
-    """
-
-    epoch: str
-    accepted: int
-    replayed: int
-    purged: int
-
-    @classmethod
-    def of(cls, fields: Mapping[bytes, bytes]) -> "StreamLedger":
-        """The ledger from the reply to HGETALL."""
-        return cls(
-            fields.get(b"epoch", b"").decode(errors="replace"),
-            int(fields.get(b"accepted", 0)),
-            int(fields.get(b"replayed", 0)),
-            int(fields.get(b"purged", 0)),
-        )
 
 
 def id_parts(entry_id: str) -> tuple[int, int]:

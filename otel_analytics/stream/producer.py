@@ -1,11 +1,11 @@
 """The application's side of the stream."""
 
 import json
-import secrets
 from collections.abc import Mapping, Sequence
 
 from otel_analytics.errors import StreamFull
 from otel_analytics.record import WIRE_VERSION, Event, encode_events
+from otel_analytics.stream.books import Heard, tell
 from otel_analytics.stream.connection import Connection
 from otel_analytics.stream.keys import Keys
 
@@ -33,7 +33,7 @@ class Producer:
         self._keys = Keys.of(key_prefix)
         self._max_entries = max_entries
         self._length = 0
-        self._new_epoch = secrets.token_hex(8)
+        self._heard = Heard()
 
     def add(self, events: Sequence[Event], dropped: Mapping[str, int]) -> int:
         """Add one entry with all the events and return how long the stream is then.
@@ -57,14 +57,8 @@ class Producer:
         ]
         if dropped:
             fields += ["dropped", json.dumps(dict(dropped))]
-        replies = self._connection.together(
-            # No MAXLEN: it would drop entries that no worker has seen.
-            ("XADD", self._keys.stream, "*", *fields),
-            ("HSETNX", self._keys.ledger, "epoch", self._new_epoch),
-            ("HINCRBY", self._keys.ledger, "accepted", len(events)),
-            ("XLEN", self._keys.stream),
-        )
-        self._length = int(replies[-1])
+        told = tell(self._connection, self._keys, self._heard, events=len(events), fields=fields)
+        self._heard, self._length = told
         return self._length
 
     def close(self) -> None:

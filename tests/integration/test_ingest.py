@@ -139,6 +139,7 @@ def test_two_workers_with_the_same_entry_write_its_letter_once(bench):
     produce(bench.redis_url, [make_event(status_code=999)])
     mine = bench.ingest.read()
     _, other = bench.another(claim_idle_seconds=0.001)
+    time.sleep(0.01)
     theirs = other.read()
     assert [entry.id for entry in mine.entries] == [entry.id for entry in theirs.entries]
     assert other.store(bench.connection, theirs) == Stored(entries=1, dead=1)

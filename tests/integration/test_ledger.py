@@ -89,6 +89,11 @@ def test_entries_are_forgotten_only_below_the_first_id(migrated_dsn):
         assert ledger.claim_entries(connection, "now", ids) == set(ids)
         assert ledger.claim_entries(connection, "now", [*ids, "7-7"]) == {"7-7"}
         assert ledger.claim_entries(connection, "before", ["300-0"]) == {"300-0"}
+        # A Redis that comes back without its last second may have them on the stream again.
+        assert ledger.forget_entries(connection, "now", "10-2") == 0
+        connection.execute(
+            "UPDATE route_analytics_stream_entries SET processed_at = now() - interval '61 seconds'"
+        )
         assert ledger.forget_entries(connection, "now", "10-2") == 4
         assert ledger.known_entries(connection, "now", [*ids, "7-7"]) == {"10-12", "200-0"}
         connection.execute(

@@ -122,7 +122,7 @@ def test_each_user_can_do_its_work_and_has_no_command_that_it_does_not_need(
         health_check(server)
     used = {name.removeprefix("cmdstat_").partition("|")[0] for name in server.tester.info("commandstats")}
     assert server.refused() == []
-    assert used - {"auth", "config", "command"} == allowed
+    assert used - {"auth", "config"} == allowed
 
 
 def health_check(server):
@@ -137,7 +137,7 @@ def health_check(server):
     assert done.stdout == "PONG\n"
 
 
-NO_PERMISSION = "no permissions|can't run this command|can't access"
+NO_PERMISSION = r"(?i)no permissions|can't run this command|can't access"
 FORBIDDEN = [
     "FLUSHALL",
     "FLUSHDB",
@@ -149,7 +149,6 @@ FORBIDDEN = [
     "ACL LIST",
     "ACL SETUSER app +@all",
     "CLIENT KILL TYPE normal",
-    "DEBUG SLEEP 0",
     "REPLICAOF NO ONE",
     "SUBSCRIBE anything",
     f"DEL {STREAM}",
@@ -170,8 +169,7 @@ OF_ONE_USER = {
         f"XDEL {STREAM} 1-1",
         f"XADD {DEAD} * a b",
         f"HGETALL {LEDGER}",
-        "EVAL return(1) 0",
-        "INFO",
+        "TIME",
     ],
     "worker": [
         f"XGROUP DESTROY {STREAM} otel-analytics",
@@ -189,6 +187,12 @@ OF_ONE_USER = {
 }
 
 
+IN_A_SCRIPT = {
+    "app": [f"return redis.call('XRANGE', '{STREAM}', '-', '+')"],
+    "worker": ["return redis.call('XADD', 'other', '*', 'a', 'b')"],
+}
+
+
 @pytest.mark.parametrize("user", USERS)
 def test_nobody_can_do_more(server, user):
     produce(server.url("app"), [make_event()])
@@ -199,11 +203,10 @@ def test_nobody_can_do_more(server, user):
         for line in [*FORBIDDEN, *OF_ONE_USER[user]]:
             with pytest.raises(redis.ResponseError, match=NO_PERMISSION):
                 client.execute_command(*line.split())
-        if user == "worker":
-            with pytest.raises(redis.ResponseError, match=NO_PERMISSION):
-                client.eval("return redis.call('FLUSHALL')", 0)
-            with pytest.raises(redis.ResponseError, match=NO_PERMISSION):
-                client.eval("return redis.call('XADD', 'other', '*', 'a', 'b')", 0)
+        if user in IN_A_SCRIPT:
+            for script in ["return redis.call('FLUSHALL')", *IN_A_SCRIPT[user]]:
+                with pytest.raises(redis.ResponseError, match=NO_PERMISSION):
+                    client.eval(script, 0)
     assert state(server) == before
 
 
@@ -247,8 +250,9 @@ def test_the_doctor_says_which_right_is_missing(server, migrated_dsn):
     server.tester.execute_command("ACL", "SETUSER", "half", "on", ">half-secret", "~*", "+@all", "-xlen")
     environ = {"OTEL_ANALYTICS_REDIS_URL": server.url("half")}
     found = json.loads(run(migrated_dsn, "doctor", "--format", "json", code=1, **environ)[0])
-    (problem,) = (each for each in found if each["level"] == "problem")
-    assert problem["check"] == "stream"
+    problems = [each for each in found if each["level"] == "problem"]
+    assert [each["check"] for each in problems] == ["stream"], problems
+    (problem,) = problems
     assert "no permissions to run the 'xlen' command" in problem["message"]
     assert "\n" not in problem["message"]
     assert "deploy/redis/start.sh" in problem["advice"]

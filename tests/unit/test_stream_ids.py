@@ -3,7 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otel_analytics.store.ledger import sortable
-from otel_analytics.stream.keys import StreamLedger, event_count, id_parts
+from otel_analytics.stream.books import StreamLedger
+from otel_analytics.stream.keys import event_count, id_parts
 
 part = st.integers(0, 2**64 - 1)
 

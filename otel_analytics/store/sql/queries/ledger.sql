@@ -4,7 +4,7 @@ INSERT INTO route_analytics_ledger (epoch) VALUES (%(epoch)s) ON CONFLICT DO NOT
 
 -- name: rows
 -- All epochs, latest first.
-SELECT epoch, accepted, replayed, purged, stored, duplicates, dead
+SELECT epoch, accepted, replayed, purged, stored, duplicates, dead, life
 FROM route_analytics_ledger ORDER BY first_seen DESC, epoch;
 
 -- name: claim_entries
@@ -29,16 +29,28 @@ SELECT entry_id FROM route_analytics_stream_entries
 WHERE epoch = %(epoch)s AND entry_id = ANY (%(ids)s::text[]);
 
 -- name: add
--- What became of a batch. What Redis says only grows within an epoch; a late transaction may not set it back.
+-- What became of a batch. What Redis says only grows within a life of the server, and that of another life does not
+-- count; a late transaction may not set it back.
 UPDATE route_analytics_ledger SET
-    accepted = greatest(accepted, %(accepted)s),
-    replayed = greatest(replayed, %(replayed)s),
+    accepted = CASE WHEN life = %(life)s THEN greatest(accepted, %(accepted)s) ELSE accepted END,
+    replayed = CASE WHEN life = %(life)s THEN greatest(replayed, %(replayed)s) ELSE replayed END,
     purged = greatest(purged, %(purged)s),
     stored = stored + %(stored)s,
     duplicates = duplicates + %(duplicates)s,
     dead = dead + %(dead)s,
     last_seen = clock_timestamp()
 WHERE epoch = %(epoch)s;
+
+-- name: adopt_life
+-- From now on figures are those of another life of the server; nothing where another worker was faster.
+UPDATE route_analytics_ledger SET life = %(life)s WHERE epoch = %(epoch)s AND life = %(known)s;
+
+-- name: raise_accepted
+-- An epoch that is over turns out to have come further; returns what then is missing of it.
+INSERT INTO route_analytics_ledger (epoch, accepted, first_seen) VALUES (%(epoch)s, %(count)s, 'epoch')
+ON CONFLICT (epoch) DO UPDATE SET accepted = excluded.accepted - route_analytics_ledger.replayed
+WHERE excluded.accepted > route_analytics_ledger.accepted + route_analytics_ledger.replayed
+RETURNING accepted + replayed - stored - duplicates - dead;
 
 -- name: add_drops
 -- Count events that applications had to give up.
@@ -56,9 +68,10 @@ SELECT reason, sum(events) FROM route_analytics_drops WHERE hour > 'epoch' GROUP
 SELECT reason, sum(events) FROM route_analytics_drops GROUP BY reason ORDER BY reason;
 
 -- name: forget_entries
--- Forget entries that are gone from the stream; those of an epoch that is over, a day later.
+-- Forget entries that are gone from the stream; those of an epoch that is over, a day later. A minute is more than a
+-- Redis that was killed forgets of its last commands: what was taken off the stream then is on it again.
 DELETE FROM route_analytics_stream_entries
-WHERE (epoch = %(epoch)s AND entry_id < %(first_id)s)
+WHERE (epoch = %(epoch)s AND entry_id < %(first_id)s AND processed_at < clock_timestamp() - interval '1 minute')
    OR (epoch <> %(epoch)s AND processed_at < now() - interval '1 day');
 
 -- name: forget_drops
