@@ -11,7 +11,7 @@ format ?=
 min_requests ?=
 min_latency ?=
 
-.PHONY: help demo demo-once test bench-replay bench-advice bench-sizing lint format docs previews lock clean cache-analysis cache-analysis-relative
+.PHONY: help demo demo-once test bench-replay bench-advice bench-sizing lint format docs dashboards previews lock clean cache-analysis cache-analysis-relative
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -65,6 +65,9 @@ cache-analysis-relative: $(READY) ## Rank every route against the others: n= day
 
 docs: $(READY) ## Write the pages that follow from the code anew: cli, fields, rules, settings
 	@$(BIN)/python docs/build.py
+
+dashboards: $(READY) ## Write Grafana's dashboards anew from their code
+	@$(BIN)/python -m deploy.grafana.builder.build
 
 previews: $(READY) ## Draw the dashboards anew from live servers into docs/dashboards; takes a quarter of an hour
 	@$(BIN)/python -m deploy.grafana.preview

@@ -1,4 +1,4 @@
-"""A shop, its worker and a Prometheus that has scraped both for a while: what dashboards and rules are asked of."""
+"""A shop, its worker and a Prometheus that has scraped both for a while, for dashboards and rules."""
 
 import asyncio
 import datetime as dt
@@ -101,7 +101,7 @@ def live_shop(directory: Any, redis_url: str, dsn: str) -> Any:
 
 
 def store_past(redis_url: str, dsn: str, now: dt.datetime) -> None:
-    """A day of the shop's past, stored and rolled up, so that there is something to rank; a few drops, too."""
+    """A day of the shop's past, stored and rolled up, so that there is something to rank; and a few drops."""
     settings = make_settings(redis_url, dsn)
     events = past_events(
         now=now - dt.timedelta(minutes=1), days=1, requests_a_day=6_000, chance=random.Random(1)

@@ -220,7 +220,8 @@ def _recorded(across: str, series: str) -> str:
 
 
 def _quantile(share: float, by: str) -> str:
-    return f"histogram_quantile({share}, sum by ({by}) (rate({_DURATION}_bucket{{{_REQUESTS}}}[$__rate_interval])))"
+    rate = f"rate({_DURATION}_bucket{{{_REQUESTS}}}[$__rate_interval])"
+    return f"histogram_quantile({share}, sum by ({by}) ({rate}))"
 
 
 def _linked(panel: panels.Graph) -> panels.Graph:

@@ -97,7 +97,7 @@ def to_route(route: str, method: str | None = None, *, variables: Sequence[str])
 
 
 def _finished(page: Dashboard) -> Dashboard:
-    """With numbers for the panels; without what the library adds and Grafana's schema has not, or no longer."""
+    """With numbers for the panels; without what the library adds and Grafana's schema does not have."""
     for number, panel in enumerate(page.panels or (), start=1):
         assert isinstance(panel, Panel | RowPanel)
         panel.id_val = number

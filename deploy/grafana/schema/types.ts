@@ -22,11 +22,14 @@ type Properties<Fields, Prefix extends string> = {
   [Name in keyof Fields & string]-?: Property<`${Prefix}${Name}`, Fields[Name]>;
 }[keyof Fields & string];
 
+// Grafana knows this one, too; it is written down only in the schema of the next kind of dashboards.
+type Standard = schema.FieldConfig & { fieldMinMax?: boolean };
+
 type FieldConfig<Custom> = {
   defaults: Omit<schema.FieldConfig, 'custom'> & { custom?: Custom };
   overrides: {
     matcher: schema.MatcherConfig;
-    properties: (Properties<schema.FieldConfig, ''> | Properties<Custom, 'custom.'>)[];
+    properties: (Properties<Standard, ''> | Properties<Custom, 'custom.'>)[];
   }[];
 };
 
