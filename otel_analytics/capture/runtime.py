@@ -154,7 +154,7 @@ class Runtime:
             if event is None:
                 return
             if self._live is not None:
-                self._live.observe(event)
+                self._live.observe(event, sampled=_is_sampled(request.span))
             if self._delivery is not None:
                 self._delivery.offer(event)
         except Exception as error:  # noqa: BLE001
@@ -255,6 +255,10 @@ class Runtime:
         self._delivery = None
         self._live = None
         self._pipeline = None
+
+
+def _is_sampled(span: Span | None) -> bool:
+    return span is not None and span.get_span_context().trace_flags.sampled
 
 
 def _span_around() -> Span | None:

@@ -3,8 +3,8 @@
 At its import, prometheus_client looks for PROMETHEUS_MULTIPROC_DIR and decides once and for all whether its
 values live in this process or in files there. So this module does not import it.
 
-Processes are told apart by /proc. Where there is none (macOS), a directory has to be named, and nothing in it
-is ever removed.
+Processes are told apart by /proc. Where there is none (macOS), a directory has to be named, and what an
+earlier run has left in it is not removed.
 """
 
 import fcntl
@@ -20,7 +20,7 @@ import time
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from otel_analytics.errors import SettingsError
 
@@ -28,10 +28,37 @@ _log = logging.getLogger(__name__)
 
 VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 _MEMBERS: Final = "otel-analytics.run"
-_FILE_NAME: Final = re.compile(r"(?:counter|gauge_(?P<live>live)?[a-z]+|histogram|summary)_(?P<pid>\d+)\.db")
-"""What prometheus_client calls the files of a process."""
+_FILE_NAME: Final = re.compile(r"(counter|gauge_[a-z]+|histogram|summary)_(\d+)(?:-\d+)?\.db")
+"""What prometheus_client calls the files of a process; `archive` adds a number to those it has put aside."""
+GENERATION: Final = "otel-analytics.dead-"
+"""Begins the names of the directories for what dead processes have counted; a number follows."""
+_HAS_PROC: Final = Path("/proc/self/stat").exists()
 _SLACK_SECONDS: Final = 0.1
 """The clocks of files and of processes go in steps of up to 10 ms."""
+
+
+class MetricFile(NamedTuple):
+    """One of the files in which a process keeps its values.
+
+    Attributes:
+        path: Where it is.
+        kind: Which metrics it holds: `counter`, `histogram`, `summary`, or `gauge_` and how those of several
+            processes become one.
+        pid: Of the process that made it.
+    """
+
+    path: Path
+    kind: str
+    pid: int
+
+    @property
+    def ends_with_its_process(self) -> bool:
+        """Whether it says nothing any more once the process is gone.
+
+        That is meant by `live`, and so it is with a series for each process, of which there would be more and
+        more.
+        """
+        return self.kind.startswith("gauge_live") or self.kind == "gauge_all"
 
 
 def prepare(environ: MutableMapping[str, str]) -> None:
@@ -62,23 +89,23 @@ def prepare(environ: MutableMapping[str, str]) -> None:
         )
     elif named is not None:
         _prepare_named(named, _identity(server or os.getpid()) or _identity(os.getpid()))
+        _remove_gauges_of_predecessor(Path(named))
     elif server is not None:
         _prepare_own(environ, _identity(server))
 
 
-def metric_files(directory: Path) -> Iterator[Path]:
-    """The files of all processes of the run that hold something, gauges of dead processes left out.
+def files(directory: Path) -> Iterator[MetricFile]:
+    """The files of processes in a directory; whatever else is in it is not ours to read or to remove."""
+    for path in directory.iterdir():
+        match = _FILE_NAME.fullmatch(path.name)
+        if match:
+            yield MetricFile(path, match[1], int(match[2]))
 
-    Args:
-        directory: Where they are. The gauges of dead processes are removed from it.
-    """
-    for path, match in _files(directory):
-        if match["live"] and not _is_running(int(match["pid"])):
-            path.unlink(missing_ok=True)
-        # A worker that is killed between making a file and sizing it leaves an empty one, on which
-        # prometheus_client fails for good.
-        elif _size(path):
-            yield path
+
+def has_living_owner(file: MetricFile) -> bool:
+    """Whether the process that writes to a file runs still, and not just another one with its number."""
+    # It may have taken the file over from an earlier process of that number; and clocks are put right.
+    return _is_of_living_process(file) or _has_open(file.pid, file.path)
 
 
 def _server_pid() -> int | None:
@@ -116,10 +143,12 @@ def _join_run(directory: Path, run: str) -> None:
     with _locked(directory / _MEMBERS) as members:
         living = [each for each in members.read_text().split() if _is_alive(each)]
         if not living:
-            for path, _ in _files(directory):
+            for file in files(directory):
                 # Metrics that the application made at its import are older than this call.
-                if not _has_living_owner(path):
-                    path.unlink(missing_ok=True)
+                if not _is_of_living_process(file):
+                    file.path.unlink(missing_ok=True)
+            for each in directory.glob(f"{GENERATION}*"):
+                shutil.rmtree(each)
         if run not in living:
             members.write_text("\n".join([*living, run]))
 
@@ -146,6 +175,18 @@ def _prepare_own(environ: MutableMapping[str, str], run: str | None) -> None:
         )
     else:
         environ[VARIABLE] = str(root / run)
+        _remove_gauges_of_predecessor(root / run)
+
+
+def _remove_gauges_of_predecessor(directory: Path) -> None:
+    """Do not begin with what a dead process of the same number had in progress.
+
+    Its counters may be taken over: going on from there is as right as counting beside them.
+    """
+    pid = os.getpid()
+    for file in files(directory):
+        if file.pid == pid and file.ends_with_its_process and not _has_open(pid, file.path):
+            file.path.unlink(missing_ok=True)
 
 
 def _check_private(directory: Path) -> None:
@@ -157,7 +198,7 @@ def _check_private(directory: Path) -> None:
 
 def _is_in_use(directory: Path) -> bool:
     """Whether the run that a directory is named for goes on, if only in workers that lost their server."""
-    return _is_alive(directory.name) or any(_has_living_owner(path) for path, _ in _files(directory))
+    return _is_alive(directory.name) or any(map(_is_of_living_process, files(directory)))
 
 
 @contextmanager
@@ -167,29 +208,34 @@ def _locked(path: Path) -> Iterator[Path]:
         yield path
 
 
-def _files(directory: Path) -> Iterator[tuple[Path, re.Match[str]]]:
-    # Whatever else is in the directory is not ours to read or to remove.
-    for path in directory.iterdir():
-        match = _FILE_NAME.fullmatch(path.name)
-        if match:
-            yield path, match
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0
-
-
-def _has_living_owner(path: Path) -> bool:
-    """Whether the process that made a file runs still, and not just another one with its number."""
-    match = _FILE_NAME.fullmatch(path.name)
-    ticks = _start_ticks(int(match["pid"])) if match else None
+def _is_of_living_process(file: MetricFile) -> bool:
+    """Whether a process of that number runs, and has since before the file was last written to."""
+    ticks = _start_ticks(file.pid)
     if ticks is None:
-        return False
+        return not _HAS_PROC and _is_running(file.pid)
     process_age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
-    return time.time() - path.stat().st_mtime <= process_age + _SLACK_SECONDS
+    try:
+        return time.time() - file.path.stat().st_mtime <= process_age + _SLACK_SECONDS
+    except FileNotFoundError:
+        return False
+
+
+def _has_open(pid: int, path: Path) -> bool:
+    try:
+        wanted = path.stat()
+        return any(_is_same(each, wanted) for each in Path(f"/proc/{pid}/fd").iterdir())
+    except FileNotFoundError:
+        return False
+    except PermissionError:
+        # A worker that began as root and changed its user hides it from its like.
+        return True
+
+
+def _is_same(path: Path, status: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(path.stat(), status)
+    except FileNotFoundError:  # closed meanwhile
+        return False
 
 
 def _is_running(pid: int) -> bool:

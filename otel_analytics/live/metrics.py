@@ -5,22 +5,25 @@ Imports prometheus_client, so not to be imported before `directory.prepare` was 
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 from weakref import WeakKeyDictionary
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, values
 from prometheus_client.core import Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics import MetricWrapperBase
-from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Sample
 
 from otel_analytics.errors import SettingsError
-from otel_analytics.live.directory import VARIABLE, metric_files
+from otel_analytics.live.directory import VARIABLE
+from otel_analytics.live.summed import AllProcesses
+from otel_analytics.live.unhurried import unhurried
 from otel_analytics.record import UNMATCHED_ROUTE, Event
+from otel_analytics_exporters.delivery import BUFFER_FULL, EXPORT_FAILED, REJECTED, SHUTDOWN
 
 HistogramName = Literal[
     "http_server_request_duration_seconds",
@@ -38,6 +41,10 @@ CounterName = Literal[
     "otel_analytics_events_dropped_total",
     "otel_analytics_capture_errors_total",
 ]
+
+_CREATED: Final = "_created"
+_EXEMPLAR_PAUSE_US: Final = 10_000_000
+"""Between two exemplars of a series, unless a request took longer than the last one: a few are enough."""
 
 _M = TypeVar("_M", bound=MetricWrapperBase)
 
@@ -98,20 +105,54 @@ _COUNTERS: Final[dict[CounterName, tuple[str, tuple[str, ...]]]] = {
 }
 
 
+class _Series(dict[tuple[str | int, ...], _M], Collector):
+    """The series of a metric by their label values: `labels` looks them up too, but takes a lock for it."""
+
+    def __init__(self, metric: _M, names: tuple[str, ...]) -> None:
+        super().__init__()
+        self._metric = metric
+        self._names = names
+        if not names:
+            self[()] = metric
+
+    def __missing__(self, labels: tuple[str | int, ...]) -> _M:
+        series = self[labels] = self._metric.labels(*labels)
+        return series
+
+    def describe(self) -> Iterable[Metric]:
+        """The metric without its series."""
+        return self._metric.describe()
+
+    def collect(self) -> Iterator[Metric]:
+        """See the base class."""
+        for metric in self.describe():
+            yield unhurried(metric, self._samples)
+
+    def _samples(self) -> Iterator[Sample]:
+        for labels, series in self.copy().items():
+            named = dict(zip(self._names, map(str, labels), strict=True))
+            for metric in series.collect():
+                for sample in metric.samples:
+                    # When it began would be one series more for each that Prometheus has to keep.
+                    if not sample.name.endswith(_CREATED):
+                        yield sample._replace(labels={**named, **sample.labels})
+
+
 class _Instruments(Collector):
     """All metrics of one registry; registered as one, so entirely or not at all."""
 
     def __init__(self) -> None:
-        self.histograms: dict[HistogramName, Histogram] = {
-            name: Histogram(name, text, labels, registry=None, buckets=buckets)
+        self.histograms: dict[HistogramName, _Series[Histogram]] = {
+            name: _Series(Histogram(name, text, labels, registry=None, buckets=buckets), labels)
             for name, (text, labels, buckets) in _HISTOGRAMS.items()
         }
-        self.gauges: dict[GaugeName, Gauge] = {
-            name: Gauge(name, text, labels, registry=None, multiprocess_mode="livesum")
+        self.gauges: dict[GaugeName, _Series[Gauge]] = {
+            name: _Series(Gauge(name, text, labels, registry=None, multiprocess_mode="livesum"), labels)
             for name, (text, labels) in _GAUGES.items()
         }
-        self.counters: dict[CounterName, Counter] = {
-            name: Counter(name, text, labels, registry=None) for name, (text, labels) in _COUNTERS.items()
+        self.counters: dict[CounterName, _Series[Counter]] = {
+            name: _Series(Counter(name, text, labels, registry=None), labels)
+            for name, (text, labels) in _COUNTERS.items()
         }
 
     def describe(self) -> Iterator[Metric]:
@@ -122,7 +163,7 @@ class _Instruments(Collector):
         for each in self._all():
             yield from each.collect()
 
-    def _all(self) -> Iterator[MetricWrapperBase]:
+    def _all(self) -> "Iterator[_Series[Any]]":
         return chain(self.histograms.values(), self.gauges.values(), self.counters.values())
 
 
@@ -144,18 +185,6 @@ def _instruments(registry: CollectorRegistry) -> _Instruments:
         return found
 
 
-class _Series(dict[tuple[str | int, ...], _M]):
-    """The series of a metric by their label values: `labels` looks them up too, but takes a lock for it."""
-
-    def __init__(self, metric: _M) -> None:
-        super().__init__()
-        self._metric = metric
-
-    def __missing__(self, labels: tuple[str | int, ...]) -> _M:
-        series = self[labels] = self._metric.labels(*labels)
-        return series
-
-
 class LiveMetrics:
     """Counts requests as they begin and end. Any thread may call it; a process makes it after a fork.
 
@@ -174,12 +203,13 @@ class LiveMetrics:
             SettingsError: The registry has metrics of these names from elsewhere.
         """
         metrics = _instruments(registry)
-        self._durations = _Series(metrics.histograms["http_server_request_duration_seconds"])
-        self._request_sizes = _Series(metrics.histograms["http_server_request_body_size_bytes"])
-        self._response_sizes = _Series(metrics.histograms["http_server_response_body_size_bytes"])
-        self._queries = _Series(metrics.histograms["http_server_request_db_queries"])
-        self._cache = _Series(metrics.counters["http_server_cache_requests_total"])
-        self._active = _Series(metrics.gauges["http_server_active_requests"])
+        self._durations = metrics.histograms["http_server_request_duration_seconds"]
+        self._request_sizes = metrics.histograms["http_server_request_body_size_bytes"]
+        self._response_sizes = metrics.histograms["http_server_response_body_size_bytes"]
+        self._queries = metrics.histograms["http_server_request_db_queries"]
+        self._cache = metrics.counters["http_server_cache_requests_total"]
+        self._active = metrics.gauges["http_server_active_requests"]
+        self._exemplars: dict[tuple[str, str, int], tuple[int, float]] = {}
         self._max_routes = max_routes + 1
         self._routes = {UNMATCHED_ROUTE: UNMATCHED_ROUTE}
         self._routes_lock = threading.Lock()
@@ -200,12 +230,19 @@ class LiveMetrics:
         """
         self._active[(method,)].dec()
 
-    def observe(self, event: Event) -> None:
-        """Count a request that is over."""
+    def observe(self, event: Event, *, sampled: bool = False) -> None:
+        """Count a request that is over.
+
+        Args:
+            event: What became of it.
+            sampled: Whether its span is exported, so that its trace can be found.
+        """
         method = event.method
         route = self._routes.get(event.route) or self._admit(event.route)
-        self._durations[method, route, event.status_code].observe(event.duration_ms / 1000)
-        if event.request_size_bytes is not None:
+        series = method, route, event.status_code
+        exemplar = self._exemplar(series, event) if sampled else None
+        self._durations[series].observe(event.duration_ms / 1000, exemplar)
+        if event.request_size_bytes:  # most requests have no body, and a histogram is a dozen series
             self._request_sizes[method, route].observe(event.request_size_bytes)
         if event.response_size_bytes is not None:
             self._response_sizes[method, route].observe(event.response_size_bytes)
@@ -214,6 +251,16 @@ class LiveMetrics:
         if event.cache_status is not None:
             status = event.cache_status if event.cache_status in CACHE_STATUSES else OTHER_CACHE_STATUS
             self._cache[route, status].inc()
+
+    def _exemplar(self, series: tuple[str, str, int], event: Event) -> dict[str, str] | None:
+        """What leads from the series to the trace of this request; None where there is a recent one."""
+        pause_until, duration_ms = self._exemplars.get(series, (0, 0.0))
+        if event.timestamp_us < pause_until and event.duration_ms <= duration_ms:
+            return None
+        if event.trace_id is None or event.span_id is None:
+            return None
+        self._exemplars[series] = (event.timestamp_us + _EXEMPLAR_PAUSE_US, event.duration_ms)
+        return {"trace_id": event.trace_id, "span_id": event.span_id}
 
     def _admit(self, route: str) -> str:
         with self._routes_lock:
@@ -226,7 +273,7 @@ class PipelineMetrics:
     """What became of the events of this application. Any thread may call it."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        """Register the metrics; everything is 0.
+        """Register the metrics; everything is 0, each reason for a drop too, so that a rate sees the first.
 
         Args:
             registry: Where they are to appear.
@@ -235,10 +282,12 @@ class PipelineMetrics:
             SettingsError: The registry has metrics of these names from elsewhere.
         """
         metrics = _instruments(registry)
-        self._accepted = metrics.counters["otel_analytics_events_accepted_total"]
+        self._accepted = metrics.counters["otel_analytics_events_accepted_total"][()]
         self._dropped = metrics.counters["otel_analytics_events_dropped_total"]
-        self._errors = metrics.counters["otel_analytics_capture_errors_total"]
-        self._buffer = metrics.gauges["otel_analytics_buffer_events"]
+        self._errors = metrics.counters["otel_analytics_capture_errors_total"][()]
+        self._buffer = metrics.gauges["otel_analytics_buffer_events"][()]
+        for reason in (BUFFER_FULL, EXPORT_FAILED, REJECTED, SHUTDOWN):
+            self._dropped[(reason,)].inc(0)
 
     def accepted(self, events: int) -> None:
         """Count events that were delivered."""
@@ -251,7 +300,7 @@ class PipelineMetrics:
             reason: One of a few, as it becomes a label.
             events: How many.
         """
-        self._dropped.labels(reason).inc(events)
+        self._dropped[(reason,)].inc(events)
 
     def buffered(self, events: int) -> None:
         """Take over how many events wait for delivery in this process."""
@@ -260,14 +309,6 @@ class PipelineMetrics:
     def capture_error(self) -> None:
         """Count an error that was kept from the application."""
         self._errors.inc()
-
-
-class _AllProcesses(Collector):
-    """The metrics of all processes of the run, summed."""
-
-    def collect(self) -> Iterator[Metric]:
-        files = metric_files(Path(os.environ[VARIABLE]))
-        yield from MultiProcessCollector.merge([str(each) for each in files])  # type: ignore[no-untyped-call]
 
 
 def exposition(registry: CollectorRegistry, accept_header: str) -> tuple[bytes, str]:
@@ -282,4 +323,4 @@ def exposition(registry: CollectorRegistry, accept_header: str) -> tuple[bytes, 
     """
     encode, content_type = choose_encoder(accept_header)
     shared = values.ValueClass is not values.MutexValue
-    return encode(_AllProcesses() if shared else registry), content_type
+    return encode(AllProcesses(Path(os.environ[VARIABLE])) if shared else registry), content_type

@@ -1,7 +1,8 @@
+import datetime as dt
 from typing import get_args
 
 import pytest
-from backend import make_event
+from backend import NOW, make_event
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
@@ -15,6 +16,9 @@ from otel_analytics.live.metrics import (
     PipelineMetrics,
     exposition,
 )
+
+OPENMETRICS = "application/openmetrics-text;version=1.0.0"
+SECOND = dt.timedelta(seconds=1)
 
 
 @pytest.fixture
@@ -59,7 +63,7 @@ def test_a_request_is_counted_in_every_histogram(registry):
 
 
 def test_what_was_not_observed_is_not_counted(registry):
-    LiveMetrics(registry, max_routes=10).observe(make_event())
+    LiveMetrics(registry, max_routes=10).observe(make_event(request_size_bytes=0))
 
     assert samples(registry, "http_server_request_duration_seconds_count") == {
         ("GET", "200", "/items/{id}"): 1
@@ -139,22 +143,59 @@ def test_the_pipeline_reports_on_itself(registry):
     pipeline = PipelineMetrics(registry)
     pipeline.accepted(5)
     pipeline.dropped("buffer_full", 2)
-    pipeline.dropped("stopping", 1)
+    pipeline.dropped("shutdown", 1)
     pipeline.buffered(7)
     pipeline.buffered(4)
     pipeline.capture_error()
 
     assert samples(registry, "otel_analytics_events_accepted_total") == {(): 5}
-    assert samples(registry, "otel_analytics_events_dropped_total") == {("buffer_full",): 2, ("stopping",): 1}
+    assert samples(registry, "otel_analytics_events_dropped_total") == {
+        ("buffer_full",): 2,
+        ("export_failed",): 0,
+        ("rejected",): 0,
+        ("shutdown",): 1,
+    }
     assert samples(registry, "otel_analytics_buffer_events") == {(): 4}
     assert samples(registry, "otel_analytics_capture_errors_total") == {(): 1}
+
+
+def exemplars(registry):
+    """Bucket to trace id, of the durations."""
+    body, _ = exposition(registry, OPENMETRICS)
+    return {
+        sample.labels["le"]: sample.exemplar.labels["trace_id"]
+        for family in parse_openmetrics(body.decode())
+        for sample in family.samples
+        if sample.exemplar
+    }
+
+
+def test_an_exemplar_leads_to_the_trace_of_a_sampled_request(registry):
+    live = LiveMetrics(registry, max_routes=2)
+    live.observe(make_event(duration_ms=80.0, trace_id="a" * 32, span_id="b" * 16))
+    assert exemplars(registry) == {}
+    live.observe(make_event(duration_ms=80.0, trace_id="c" * 32, span_id="d" * 16), sampled=True)
+    assert exemplars(registry) == {"0.1": "c" * 32}
+    body, _ = exposition(registry, OPENMETRICS)
+    assert b'# {span_id="dddddddddddddddd",trace_id="cccccccccccccccccccccccccccccccc"} 0.08 ' in body
+    assert b"trace_id" not in exposition(registry, "")[0]
+
+
+def test_a_series_has_few_exemplars_but_those_of_its_slowest_requests(registry):
+    live = LiveMetrics(registry, max_routes=2)
+    for seconds, duration_ms, trace in ((0, 80.0, "a"), (1, 80.0, "b"), (2, 700.0, "c"), (3, 20.0, "d")):
+        event = make_event(NOW + seconds * SECOND, duration_ms=duration_ms, trace_id=trace, span_id="1")
+        live.observe(event, sampled=True)
+    assert exemplars(registry) == {"0.1": "a", "0.75": "c"}
+    live.observe(make_event(NOW + 13 * SECOND, duration_ms=80.0, trace_id="e", span_id="1"), sampled=True)
+    assert exemplars(registry) == {"0.1": "e", "0.75": "c"}
 
 
 @pytest.mark.parametrize(
     ("accept", "content_type", "parse"),
     [
         ("", "text/plain; version=0.0.4", parse_text),
-        ("application/openmetrics-text;version=1.0.0", "application/openmetrics-text", parse_openmetrics),
+        (OPENMETRICS, "application/openmetrics-text", parse_openmetrics),
     ],
 )
 def test_the_page_is_in_the_format_asked_for(registry, accept, content_type, parse):
@@ -166,6 +207,8 @@ def test_the_page_is_in_the_format_asked_for(registry, accept, content_type, par
     assert answered.startswith(content_type)
     names = {sample.name for family in parse(body.decode()) for sample in family.samples}
     assert names > {"orders_total", "http_server_request_duration_seconds_bucket"}
+    # No series more for when each began, but in the application's own.
+    assert {name for name in names if name.endswith("_created")} == {"orders_created"}
 
 
 def test_names_keep_to_the_rules_of_prometheus(registry):
