@@ -48,7 +48,7 @@ def preview(name: str, dashboard: Mapping[str, Any], servers: Stage) -> str:
         servers.until,
         scrape_seconds=SCRAPE_SECONDS,
     )
-    whole = with_variables(dashboard, _chosen(name, live))
+    whole = with_variables(dashboard, _chosen(name, live, servers))
     # Of the days before the live traffic, Prometheus knows nothing.
     minutes = dataclasses.replace(live, variables=whole.variables)
     has_own_range = whole.since != live.since
@@ -61,7 +61,7 @@ def preview(name: str, dashboard: Mapping[str, Any], servers: Stage) -> str:
     return picture(dashboard, answered, whole)
 
 
-def _chosen(name: str, live: Context) -> Context:
+def _chosen(name: str, live: Context, servers: Stage) -> Context:
     """The range and the values that a reader would choose to see something."""
     match name:
         case "route":
@@ -69,7 +69,7 @@ def _chosen(name: str, live: Context) -> Context:
             before = live.since.replace(minute=0, second=0, microsecond=0) - dt.timedelta(seconds=1)
             return dataclasses.replace(live, since=before - _WEEK, until=before, variables={"route": _ROUTE})
         case "candidates":
-            return dataclasses.replace(live, since=live.until - _WEEK)
+            return dataclasses.replace(live, since=servers.ranked - _WEEK, until=servers.ranked)
     return live
 
 

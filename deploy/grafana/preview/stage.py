@@ -42,12 +42,14 @@ class Stage:
         postgres_dsn: Has the live traffic and the week before.
         since: When live traffic began.
         until: When it ended.
+        ranked: When the rankings that follow from it had been kept.
     """
 
     prometheus_url: str
     postgres_dsn: str
     since: dt.datetime
     until: dt.datetime
+    ranked: dt.datetime
 
 
 @contextlib.contextmanager
@@ -70,7 +72,8 @@ def stage(live_seconds: int) -> Iterator[Stage]:
         demo.wait_for(re.compile("of live traffic"), _START_SECONDS)
         since = dt.datetime.now(dt.UTC)
         demo.wait_for(re.compile(_RANKED), live_seconds + _START_SECONDS)
-        yield Stage(url, settings["postgres_dsn"], since, dt.datetime.now(dt.UTC))
+        until = since + dt.timedelta(seconds=live_seconds)
+        yield Stage(url, settings["postgres_dsn"], since, until, dt.datetime.now(dt.UTC))
 
 
 class _Demo:
