@@ -6,7 +6,7 @@ from grafana_foundation_sdk.builders import table
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from deploy.grafana.builder import page, panels, variables
-from deploy.grafana.builder.sources import POSTGRES, PROMETHEUS, promql
+from deploy.grafana.builder.sources import POSTGRES, PROMETHEUS, promql, whole
 from deploy.grafana.builder.sources import table as answer
 
 _HERE: Final = '{environment=~"$environment"}'
@@ -80,7 +80,7 @@ def _state() -> list[panels.Figure]:
             "Did applications give events up in this range? About, as Prometheus estimates between its "
             "scrapes.",
             PROMETHEUS,
-            promql(f"sum(increase(otel_analytics_events_dropped_total{_HERE}[$__range]))"),
+            whole(f"sum(increase(otel_analytics_events_dropped_total{_HERE}[$__range]))"),
             unit=panels.COUNT,
             steps=((None, panels.GREEN), (1, panels.RED)),
             decimals=0,
@@ -124,21 +124,21 @@ def _stages() -> list[panels.Figure]:
             "1. Answered",
             f"How many requests did the application answer? {estimate}",
             PROMETHEUS,
-            promql(f"sum(increase({answered}{_HERE}[$__range]))"),
+            whole(f"sum(increase({answered}{_HERE}[$__range]))"),
             unit=panels.COUNT,
         ).span(6),
         panels.figure(
             "2. Accepted by Redis",
             f"How many of their events reached the stream? {estimate}",
             PROMETHEUS,
-            promql(f"sum(increase(otel_analytics_events_accepted_total{_HERE}[$__range]))"),
+            whole(f"sum(increase(otel_analytics_events_accepted_total{_HERE}[$__range]))"),
             unit=panels.COUNT,
         ).span(6),
         panels.figure(
             "3. Stored in PostgreSQL",
             f"How many have workers stored? {estimate}",
             PROMETHEUS,
-            promql(
+            whole(
                 "sum(max by (environment, job) "
                 f"(increase(otel_analytics_ledger_stored_total{_HERE}[$__range])))"
             ),

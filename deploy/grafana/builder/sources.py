@@ -89,6 +89,11 @@ def promql(expression: str, legend: str = "", ref_id: str = "A") -> prometheus_b
     return query.legend_format(legend) if legend else query
 
 
+def whole(expression: str) -> prometheus_builders.Dataquery:
+    """An expression about the whole range, which needs no more than one answer."""
+    return prometheus_builders.Dataquery().datasource(PROMETHEUS).expr(expression).ref_id("A").instant()
+
+
 def instant(expression: str, ref_id: str = "A") -> prometheus_builders.Dataquery:
     """An expression at the end of the range, as rows with a column for each label."""
     query = prometheus_builders.Dataquery().datasource(PROMETHEUS).expr(expression).ref_id(ref_id)
