@@ -30,8 +30,8 @@ _BETWEEN_BREAKS: Final = 100
 """Values; they take about half a millisecond."""
 
 _Series = dict[tuple[str, ...], dict[str, float]]
-"""Names and values of labels in turn, to what stands behind them: by the bound of a bucket, or by the end of
-the name. Flat, as the garbage collector passes over what holds nothing but texts and numbers."""
+"""Names and values of labels in turn, to what stands behind them: by the bound of a bucket, or by the name.
+Flat, as the garbage collector passes over what holds nothing but texts and numbers."""
 
 
 class AllProcesses(Collector):
@@ -74,7 +74,7 @@ def _families(kind: str, files: Sequence[Mapping[str, float]]) -> Iterator[Metri
         texts[family] = text
         bound = labels.pop(_BOUND, None) if kind == "histogram" else None
         series = families.setdefault(family, {}).setdefault(tuple(chain.from_iterable(labels.items())), {})
-        series[bound or name.removeprefix(family)] = math.fsum(file[key] for file in files if key in file)
+        series[bound or name] = math.fsum(file[key] for file in files if key in file)
     for family, each in families.items():
         yield unhurried(Metric(family, texts[family], kind), partial(_samples, family, each))
 
@@ -82,7 +82,7 @@ def _families(kind: str, files: Sequence[Mapping[str, float]]) -> Iterator[Metri
 def _samples(family: str, series: _Series) -> Iterator[Sample]:
     for flat, values in series.items():
         labels = dict(zip(flat[::2], flat[1::2], strict=True))
-        bounds = sorted((each for each in values if not each.startswith("_")), key=float)
+        bounds = sorted((each for each in values if not each.startswith(family)), key=float)
         total = 0.0
         for bound in bounds:
             # Each bucket includes those below it, which is not how they are kept.
@@ -90,6 +90,6 @@ def _samples(family: str, series: _Series) -> Iterator[Sample]:
             yield Sample(f"{family}_bucket", {**labels, _BOUND: bound}, total)
         if bounds:
             yield Sample(f"{family}_count", labels, total)
-        for suffix, value in values.items():
-            if suffix not in bounds:
-                yield Sample(f"{family}{suffix}", labels, value)
+        for name, value in values.items():
+            if name not in bounds:
+                yield Sample(name, labels, value)

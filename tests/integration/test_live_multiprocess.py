@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -92,6 +93,7 @@ GUNICORN = (
     "served:app",
 )
 HITS = 40
+KILLS = 6
 
 
 class Service:
@@ -213,13 +215,63 @@ def test_several_workers_give_one_right_answer(tmp_path, command, named):
             assert shows(service.scrape(), hits + more)
         pids |= successors
         assert len(pids) == 3
-        assert files_of(shared, [victim])
+        assert files_of(shared, [victim]) == []
 
     with service.running():
         assert ("http_server_request_duration_seconds_count", "/hit", "200", "GET") not in service.scrape()
         assert files_of(shared, pids) == []
         hits, _ = service.hit_until(bool)
         assert shows(service.scrape(), hits)
+
+
+def test_workers_may_come_and_go_under_load(tmp_path):
+    """Each ends by itself after some requests, or is killed in the middle of one."""
+    shared = tmp_path / "metrics"
+    restless = [*GUNICORN[:2], "--workers=4", "--max-requests=60", "--max-requests-jitter=30", *GUNICORN[3:]]
+    service = Service(tmp_path, restless, {"PROMETHEUS_MULTIPROC_DIR": str(shared)})
+    answered, cut_off, files, over = [], [], [], threading.Event()
+
+    def hit_on():
+        while not over.is_set():
+            try:
+                answered.append(int(service.get("/hit")))
+            except httpx.TransportError:
+                cut_off.append(1)
+
+    def watch():
+        """Nothing that counts may fall from one scrape to the next; there are several watchers at once."""
+        before = {}
+        while not over.is_set():
+            with contextlib.suppress(httpx.TransportError):
+                now = {key: value for key, value in service.scrape().items() if is_counted(key)}
+                fallen = {
+                    key: (value, now.get(key)) for key, value in before.items() if value > now.get(key, -1)
+                }
+                assert not fallen
+                before = now
+                files.append(len(list(shared.rglob("*.db"))))
+
+    with service.running(), ThreadPoolExecutor(6) as threads:
+        tasks = [threads.submit(each) for each in (hit_on, hit_on, hit_on, hit_on, watch, watch)]
+        try:
+            for killed in range(1, KILLS + 1):
+                until(lambda least=killed * HITS: len(answered) > least or any(task.done() for task in tasks))
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(answered[-1], signal.SIGKILL)
+            until(lambda: len(set(answered)) > 2 * KILLS or any(task.done() for task in tasks))
+        finally:
+            over.set()
+        for task in tasks:
+            task.result()
+        counted = service.scrape()["http_server_request_duration_seconds_count", "/hit", "200", "GET"]
+        assert len(answered) <= counted <= len(answered) + len(cut_off)
+        # Four workers that live and as many that have just died, three files each; and two of all the dead.
+        assert len(files) > KILLS
+        assert max(files) <= 8 * 3 + 2
+
+
+def is_counted(key):
+    return key[0].endswith(("_total", "_count", "_sum", "_bucket"))
 
 
 def test_an_empty_file_of_a_killed_worker_does_not_end_the_scrapes(tmp_path):
