@@ -331,6 +331,7 @@ def test_tables_become_one_and_columns_get_names_and_places():
     [
         (0.0123, "s", None, "12.3 ms"),
         (90, "s", None, "1.50 mins"),
+        (3600, "s", None, "1 hour"),
         (0, "s", None, "0 s"),
         (250, "ms", None, "250 ms"),
         (1500, "ms", None, "1.50 s"),

@@ -85,7 +85,7 @@ def _absolute() -> table.Panel:
         "is 10 for each request an hour, 1 for each 100 ms of the average p95, and up to 10 for users.",
         "candidates.absolute",
         "Score",
-        panels.bar(panels.COUNT, width=130, decimals=0),
+        panels.bar(panels.COUNT, width=120, decimals=0),
     )
 
 
@@ -96,7 +96,7 @@ def _relative() -> table.Panel:
         "latency, 0.4 times that of popularity, 0.2 times that of users: 100 at the most.",
         "candidates.relative",
         "Priority",
-        panels.bar(panels.COUNT, width=130, decimals=1),
+        panels.bar(panels.COUNT, width=120, decimals=1),
     )
 
 
@@ -107,7 +107,7 @@ def _savings() -> table.Panel:
         "live that keeps hits fresh enough.",
         "candidates.savings",
         "Saved a day",
-        panels.bar(panels.SECONDS, width=130),
+        panels.bar(panels.SECONDS, width=120),
     )
 
 
@@ -119,9 +119,9 @@ def _ranking(title: str, question: str, statement: str, score: str, shown: panel
             POSTGRES,
             [answer(statement)],
             columns={
-                "#": panels.column(width=40),
-                "Method": panels.column(width=75),
-                "Route": panels.column(links=[_TO_ROUTE]),
+                "#": panels.column(width=36),
+                "Method": panels.column(width=70),
+                "Route": panels.column(links=[_TO_ROUTE]),  # with the parameters, what room is left
                 score: shown,
             },
         )
@@ -171,7 +171,7 @@ def _realised() -> table.Panel:
             columns={
                 "Method": panels.column(width=75),
                 "Route": panels.column(links=[_TO_ROUTE]),
-                "Predicted at": panels.column(panels.MOMENT, width=170),
+                "Predicted at": panels.column(panels.MOMENT, width=160),
                 "Time to live": panels.column(panels.SECONDS, width=100),
                 "Predicted": panels.column(panels.SHARE, width=95, decimals=1),
                 "Realised": panels.column(panels.SHARE, width=95, decimals=1),
@@ -184,7 +184,7 @@ def _realised() -> table.Panel:
                 "Hits and misses": panels.column(panels.COUNT, width=120),
             },
         )
-        .span(14)
+        .span(16)
         .height(9)
     )
 
@@ -202,7 +202,7 @@ def _realised_by_hour() -> panels.Graph:
         .span_nulls(True)
         .max(1)
         .show_points(panels.POINTS)
-        .span(10)
+        .span(8)
     )
 
 

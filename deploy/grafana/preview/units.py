@@ -33,11 +33,11 @@ _SECONDS: Final = (
     Scale(1e-6, 1e-6, " µs"),
     Scale(1e-3, 1e-3, " ms"),
     Scale(1, 1, " s"),
-    Scale(_MINUTE, _MINUTE, " mins"),
-    Scale(_HOUR, _HOUR, " hours"),
-    Scale(_DAY, _DAY, " days"),
-    Scale(_WEEK, _WEEK, " weeks"),
-    Scale(_YEAR, _YEAR, " years"),
+    Scale(_MINUTE, _MINUTE, " min"),
+    Scale(_HOUR, _HOUR, " hour"),
+    Scale(_DAY, _DAY, " day"),
+    Scale(_WEEK, _WEEK, " week"),
+    Scale(_YEAR, _YEAR, " year"),
 )
 _MILLISECONDS: Final = (
     Scale(0, 1, " ms"),
@@ -47,6 +47,7 @@ _MILLISECONDS: Final = (
         if "week" not in each.suffix
     ),
 )
+_WITH_PLURAL: Final = frozenset({" min", " hour", " day", " week", " year"})
 _SHORT: Final = ("", " K", " Mil", " Bil", " Tri")
 _COUNT: Final = ("", "K", "M", "B", "T")
 _IEC: Final = (" B", " KiB", " MiB", " GiB", " TiB")
@@ -120,7 +121,9 @@ def _by_scales(scales: Sequence[Scale]) -> Callable[[float, Decimals], str]:
     def write(value: float, decimals: Decimals) -> str:
         # Nothing is nothing of the unit itself.
         scale = _scale(scales, value) if value else next(each for each in scales if each.divisor == 1)
-        return fixed(value / scale.divisor, decimals) + scale.suffix
+        number = value / scale.divisor
+        is_plural = scale.suffix in _WITH_PLURAL and abs(number) > 1
+        return fixed(number, decimals) + scale.suffix + ("s" if is_plural else "")
 
     return write
 

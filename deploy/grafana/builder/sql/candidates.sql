@@ -47,7 +47,7 @@ SELECT
     coalesce(
         (SELECT string_agg(key || '=' || value, '&' ORDER BY key) FROM jsonb_each_text(query_params_normalized)),
         '(none)') AS "Parameters",
-    score AS "Score", avg_hourly_requests AS "Requests/hour", avg_p95_latency_ms / 1000 AS "Average p95"
+    score AS "Score"
 FROM route_analytics_rankings
 WHERE ranking = 'absolute' AND route IN (${route:sqlstring}) AND method IN (${method:sqlstring})
     AND ranked_at = (SELECT max(ranked_at) FROM route_analytics_rankings WHERE ranked_at <= $__timeTo())
@@ -60,7 +60,7 @@ SELECT
     coalesce(
         (SELECT string_agg(key || '=' || value, '&' ORDER BY key) FROM jsonb_each_text(query_params_normalized)),
         '(none)') AS "Parameters",
-    score AS "Priority", avg_hourly_requests AS "Requests/hour", avg_p95_latency_ms / 1000 AS "Average p95"
+    score AS "Priority"
 FROM route_analytics_rankings
 WHERE ranking = 'relative' AND route IN (${route:sqlstring}) AND method IN (${method:sqlstring})
     AND ranked_at = (SELECT max(ranked_at) FROM route_analytics_rankings WHERE ranked_at <= $__timeTo())
@@ -73,7 +73,7 @@ SELECT
     coalesce(
         (SELECT string_agg(key || '=' || value, '&' ORDER BY key) FROM jsonb_each_text(query_params_normalized)),
         '(none)') AS "Parameters",
-    saved_seconds_per_day AS "Saved a day", ttl_seconds AS "Time to live", predicted_hit_ratio AS "Hits"
+    saved_seconds_per_day AS "Saved a day"
 FROM route_analytics_rankings
 WHERE ranking = 'savings' AND route IN (${route:sqlstring}) AND method IN (${method:sqlstring})
     AND ranked_at = (SELECT max(ranked_at) FROM route_analytics_rankings WHERE ranked_at <= $__timeTo())

@@ -12,7 +12,7 @@ from otel_analytics.present.report.markup import Html, join
 
 _HEIGHTS: Final = {"sm": 36.0, "md": 42.0, "lg": 48.0}
 _HEAD_HEIGHT: Final = 36.0
-_MORE_HEIGHT: Final = 12.0
+_MORE_HEIGHT: Final = 6.0
 _PADDING: Final = 8.0
 _SIZE: Final = 13.0
 _LEAST_WIDTH: Final = 150.0
@@ -47,7 +47,9 @@ def draw(sheet: Sheet) -> Html:
         parts.append(_row(fields, row, widths, Box(box.x, top + place * height, box.width, height)))
     if len(rows) > room:
         text = f"{len(rows) - room} more rows below"
-        parts.append(words(text, box.right - _PADDING, box.bottom, size=11, fill=theme.FAINT, anchor="end"))
+        parts.append(
+            words(text, box.right - _PADDING, box.bottom + 3, size=11, fill=theme.FAINT, anchor="end")
+        )
     return join(*parts)
 
 
