@@ -19,6 +19,8 @@ _log = logging.getLogger(__name__)
 
 MAX_BLOCK_SECONDS: Final = 5.0
 _PENDING_PAGE: Final = 1_000
+_MEMORY_SHARE: Final = 0.75
+"""Of what Redis may use: beyond it entries that are merely kept for reading go. The alert is at 0.8."""
 _FIRST_ID: Final = "0-0"
 
 # Whoever sees the entry still pending writes its letters and acknowledges it, in one step: two workers that
@@ -184,7 +186,8 @@ class Consumer:
         Args:
             retention_seconds: How long stored entries stay readable, by the clock of Redis.
             max_entries: The producers' high-water mark. Entries that are merely kept for reading may fill
-                half of it; beyond that they go sooner, so that they do not stop the producers.
+                half of it, and Redis three quarters of its memory; beyond that they go sooner, so that they
+                do not stop the producers.
         """
         try:
             boundary = self._processed_boundary()
@@ -200,9 +203,9 @@ class Consumer:
             # Ids may be ahead of the clock, if it went back or somebody set them.
             first_id = min(boundary, f"{max(0, now_ms - keep_ms)}-0", key=id_parts) if keep_ms else boundary
             command = ("XTRIM", self._keys.stream, "MINID", "=", first_id)
-            trimmed, length = self._connection.together(command, ("XLEN", self._keys.stream))
+            trimmed, length = self._connection.together(command, ("XLEN", self._keys.stream), atomic=False)
             removed += int(trimmed)
-            if int(length) <= max_entries // 2 or first_id == boundary:
+            if first_id == boundary or (int(length) <= max_entries // 2 and not self._memory_is_short()):
                 return Trimmed(removed, first_id)
             keep_ms //= 2
 
@@ -263,13 +266,23 @@ class Consumer:
 
     def _processed_boundary(self) -> str:
         """The smallest id that is not known to be processed, or the last delivered one where all are."""
-        pending, groups = self._connection.together(
-            ("XPENDING", self._keys.stream, GROUP), ("XINFO GROUPS", self._keys.stream)
+        # No transaction: a Redis that is full refuses even one that only reads. What is delivered after the
+        # first answer is beyond it.
+        groups, pending = self._connection.together(
+            ("XINFO GROUPS", self._keys.stream), ("XPENDING", self._keys.stream, GROUP), atomic=False
         )
         ids: list[bytes] = [group["last-delivered-id"] for group in groups if group["name"] == GROUP.encode()]
         if pending["pending"]:
             ids.append(pending["min"])
         return min((each.decode() for each in ids), key=id_parts)
+
+    def _memory_is_short(self) -> bool:
+        try:
+            info = self._connection.call("INFO", "memory")
+        except Refused:  # forbidden by an ACL
+            return False
+        limit = int(info.get("maxmemory", 0))
+        return limit > 0 and int(info["used_memory"]) > _MEMORY_SHARE * limit
 
     def _consumers(self) -> list[dict[str, Any]]:
         try:

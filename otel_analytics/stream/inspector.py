@@ -148,7 +148,10 @@ class Inspector:
     def status(self) -> StreamStatus:
         """The length of the stream, what waits on it and for how long."""
         length, dead, ledger = self._connection.together(
-            ("XLEN", self._keys.stream), ("XLEN", self._keys.dead), ("HGETALL", self._keys.ledger)
+            ("XLEN", self._keys.stream),
+            ("XLEN", self._keys.dead),
+            ("HGETALL", self._keys.ledger),
+            atomic=False,
         )
         found = self._group()
         group = found or _NO_GROUP
@@ -175,10 +178,16 @@ class Inspector:
 
     def ledger_and_last_id(self) -> tuple[StreamLedger, str]:
         """The ledger and the id of the newest entry, of one and the same moment; `0-0` on an empty stream."""
-        ledger, newest = self._connection.together(
-            ("HGETALL", self._keys.ledger), ("XREVRANGE", self._keys.stream, "+", "-", "COUNT", 1)
-        )
-        return StreamLedger.of(ledger), newest[0][0].decode() if newest else "0-0"
+        read_ledger = ("HGETALL", self._keys.ledger)
+        read_newest = ("XREVRANGE", self._keys.stream, "+", "-", "COUNT", 1)
+        # Not in a transaction: a Redis that is full refuses even one that only reads. An entry is counted in
+        # the same step as it is added.
+        while True:
+            before, newest, after = self._connection.together(
+                read_ledger, read_newest, read_ledger, atomic=False
+            )
+            if before == after:
+                return StreamLedger.of(after), newest[0][0].decode() if newest else "0-0"
 
     def pages(self, first_id: str, last_id: str) -> Iterator[list[Entry]]:
         """The entries from `first_id` to `last_id`, both included, a page at a time."""

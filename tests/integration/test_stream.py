@@ -341,3 +341,18 @@ def test_server_info_tells_what_it_can(redis_url, inspector, client):
     finally:
         client.execute_command("ACL", "DELUSER", "app")
     assert (hidden.eviction_policy, hidden.append_only, hidden.snapshots) == (None, None, None)
+
+
+def test_entries_kept_for_reading_go_before_redis_is_full(redis_url, consumer, client):
+    events = [make_event(route_full="/" + "x" * 5_000)] * 20
+    produce(redis_url, *([events] * 20))
+    consumer.ack([entry.id for entry in consumer.read(15).entries])
+    used = client.info("memory")["used_memory"]
+    try:
+        client.config_set("maxmemory", used * 2)
+        assert consumer.trim(3_600, 1_000).removed == 0
+        client.config_set("maxmemory", used // 2)
+        # Up to the last delivered one, which is no sooner to be told from one that was not stored.
+        assert consumer.trim(3_600, 1_000).removed == 14
+    finally:
+        client.config_set("maxmemory", "0")
