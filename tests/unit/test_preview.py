@@ -5,7 +5,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from deploy.grafana.preview import macros, prometheus, ticks, units
+from deploy.grafana.preview import macros, postgres, prometheus, ticks, units
 from deploy.grafana.preview.context import AllValue, Context
 from deploy.grafana.preview.drawing import width_of
 from deploy.grafana.preview.errors import PanelError, QueryError
@@ -118,6 +118,44 @@ def test_intervals_of_prometheus_follow_from_the_range_and_the_room(more, expect
 
 def test_a_title_shows_the_values_of_its_variables():
     assert shown("$r and ${m}", context(r=["/a", "/b"], m="GET")) == "/a + /b and GET"
+
+
+def rows(**columns):
+    """Columns of rows at ten and half past ten, the second twice."""
+    times = [SINCE, SINCE + HOUR / 2, SINCE + HOUR / 2]
+    kinds = {str: "text", float: "number"}
+    others = [Column(name, kinds[type(each[0])], {}, each) for name, each in columns.items()]
+    return [Column("time", "time", {}, times), *others]
+
+
+def test_rows_become_a_series_for_each_text_and_number():
+    named = postgres.as_series(rows(metric=["a", "a", "b"], n=[1.0, 2.0, 3.0]), None, context())
+    assert [(each.name, each.values) for each in named[1:]] == [("a", [1.0, 2.0]), ("b", [None, 3.0])]
+    told = postgres.as_series(rows(m=["a", "a", "b"], n=[1.0, 2.0, 3.0]), None, context())
+    assert [each.name for each in told] == ["Time", "n a", "n b"]
+    told = postgres.as_series(rows(m=["a"] * 3, r=["x", "x", "y"], n=[1.0, 2.0, 3.0]), None, context())
+    assert [each.name for each in told[1:]] == ['n {m="a", r="x"}', 'n {m="a", r="y"}']
+    with pytest.raises(QueryError, match="ordered by time"):
+        postgres.as_series([Column("time", "time", {}, [SINCE + HOUR, SINCE])], None, context())
+    with pytest.raises(QueryError, match="named time"):
+        postgres.as_series(rows(n=[1.0, 2.0, 3.0])[1:], None, context())
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("NULL", [None, 1.0, None, None, 3.0, None, None, None]),
+        ("0", [0.0, 1.0, 0.0, 0.0, 3.0, 0.0, 0.0, 0.0]),
+        ("previous", [None, 1.0, 1.0, 1.0, 3.0, 3.0, 3.0, 3.0]),
+    ],
+)
+def test_a_group_by_time_fills_the_range_as_it_says(value, expected):
+    about = context(since=SINCE - HOUR / 6)
+    fill = macros.expanded(f"SELECT $__timeGroup(t, '10m', {value})", about).fill
+    columns = [Column("time", "time", {}, [SINCE, SINCE + HOUR / 2]), Column("n", "number", {}, [1.0, 3.0])]
+    times, numbers = postgres.as_series(columns, fill, about)
+    assert times.values[0] == SINCE - HOUR / 6
+    assert numbers.values == expected
 
 
 # What is drawn.

@@ -41,7 +41,7 @@ def run(target: Mapping[str, Any], panel: Mapping[str, Any], points: int, contex
         case "table" | 1:
             return [Frame(ref_id, columns)]
         case "time_series" | 0:
-            return [Frame(ref_id, _series(columns, query.fill, context))]
+            return [Frame(ref_id, as_series(columns, query.fill, context))]
     raise QueryError(f"the format {target['format']!r} is not known")
 
 
@@ -104,8 +104,13 @@ def _written(value: Any) -> str:
 _CONVERTERS: Final[dict[Kind, Callable[[Any], Any]]] = {"time": _as_time, "number": float, "text": _as_text}
 
 
-def _series(columns: list[Column], fill: Fill | None, context: Context) -> list[Column]:
+def as_series(columns: list[Column], fill: Fill | None, context: Context) -> list[Column]:
     """Times in one column and a column for each series: texts tell the series apart.
+
+    Args:
+        columns: Of the answer; one is named `time`.
+        fill: For times and series without a row.
+        context: Has the range that is filled.
 
     Raises:
         QueryError: There is no time, or the rows are not in its order.
@@ -140,10 +145,15 @@ def _series(columns: list[Column], fill: Fill | None, context: Context) -> list[
 
 
 def _named(name: str, labels: dict[str, str], numbers: int, values: list[float | None]) -> Column:
-    """A series of a statement with one number and a text named `metric` is known by that text alone."""
+    """The name with what tells the series apart; that alone where it is one text named `metric`."""
     if numbers == 1 and list(labels) == ["metric"]:
         return Column(labels["metric"], "number", {}, values)
-    return Column(name, "number", labels, values)
+    told_by = ", ".join(f'{key}="{value}"' for key, value in labels.items())
+    if len(labels) == 1:
+        (told_by,) = labels.values()
+    elif labels:
+        told_by = f"{{{told_by}}}"
+    return Column(f"{name} {told_by}".strip(), "number", labels, values)
 
 
 def _moments(times: list[dt.datetime], fill: Fill | None, context: Context) -> list[dt.datetime]:
