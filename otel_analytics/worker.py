@@ -346,7 +346,7 @@ class Worker:
 
     def _connection(self) -> Connection:
         if self._store is None or self._store.closed:
-            self._store = connect(self._settings.postgres_dsn)
+            self._store = connect(self._settings.postgres_dsn, unattended=True)
         return self._store
 
     def _disconnect(self) -> None:

@@ -43,7 +43,7 @@ class PostgresSpanExporter(EventSpanExporter):
         connection = self._connection
         if connection is None or connection.closed:
             connection = self._connection = connect(
-                self.settings.postgres_dsn, application_name=_APPLICATION_NAME
+                self.settings.postgres_dsn, application_name=_APPLICATION_NAME, unattended=True
             )
         now = dt.datetime.now(dt.UTC)
         first_day = partitions.oldest_day(now, self.settings.raw_retention_days)

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 from otel_analytics.record import OVERFLOW_PATTERN
 from otel_analytics.store import partitions
-from otel_analytics.store.connection import Connection, transaction, translated
+from otel_analytics.store.connection import LONG_STATEMENT_SECONDS, Connection, transaction, translated
 from otel_analytics.store.queries import load
 
 _QUERIES: Final = load("hourly")
@@ -53,7 +53,7 @@ def recompute(
         "max_pattern_bytes": MAX_PATTERN_BYTES,
         "overflow": json.dumps(OVERFLOW_PATTERN),
     }
-    with transaction(connection):
+    with transaction(connection, statement_seconds=LONG_STATEMENT_SECONDS):
         (locked,) = connection.execute(
             _QUERIES["lock" if wait else "try_lock"], {"hour": hour}
         ).fetchone() or (False,)
