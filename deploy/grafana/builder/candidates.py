@@ -173,15 +173,15 @@ def _realised() -> table.Panel:
                 "Route": panels.column(links=[_TO_ROUTE]),
                 "Predicted at": panels.column(panels.MOMENT, width=160),
                 "Time to live": panels.column(panels.SECONDS, width=100),
-                "Predicted": panels.column(panels.SHARE, width=95, decimals=1),
-                "Realised": panels.column(panels.SHARE, width=95, decimals=1),
+                "Predicted": panels.column(panels.SHARE, width=120, decimals=1),
+                "Realised": panels.column(panels.SHARE, width=120, decimals=1),
                 "Difference": panels.judged(
                     panels.SHARE,
                     ((None, panels.RED), (-0.1, panels.YELLOW), (-0.05, panels.GREEN)),
-                    width=95,
+                    width=120,
                     decimals=1,
                 ),
-                "Hits and misses": panels.column(panels.COUNT, width=120),
+                "Hits and misses": panels.column(panels.EXACTLY, width=140),
             },
         )
         .span(16)

@@ -98,6 +98,7 @@ def _rate_by_route() -> panels.Graph:
             PROMETHEUS,
             [promql(_recorded("sum", "http_server_requests:rate5m"), _NAME)],
             unit=panels.REQUESTS_A_SECOND,
+            by_name=True,
         )
     )
 
@@ -113,6 +114,7 @@ def _errors_by_route() -> panels.Graph:
             unit=panels.SHARE,
             steps=panels.ERRORS,
             legend=("max", "lastNotNull"),
+            by_name=True,
         )
     )
 
@@ -127,6 +129,7 @@ def _duration_by_route() -> panels.Graph:
             [promql(_recorded("max", f"{_DURATION}:p95_rate5m"), _NAME)],
             unit=panels.SECONDS,
             steps=panels.DURATION,
+            by_name=True,
         )
     )
 
@@ -232,4 +235,4 @@ def _linked(panel: panels.Graph) -> panels.Graph:
         variables=["prometheus", "environment"],
     )
     to_route = DashboardLink(str(link["title"])).type(DashboardLinkType.LINK).url(str(link["url"]))
-    return panel.data_links([to_route]).span(8)
+    return panel.data_links([to_route]).span(8).height(11)

@@ -24,6 +24,8 @@ SECONDS: Final = "s"
 SHARE: Final = "percentunit"
 BYTES: Final = "bytes"
 COUNT: Final = "short"
+EXACTLY: Final = "locale"
+ERRORS_A_SECOND: Final = "cps"
 REQUESTS_A_SECOND: Final = "reqps"
 EVENTS_A_SECOND: Final = "eps"
 AGO: Final = "dateTimeFromNow"
@@ -43,7 +45,8 @@ PLAIN: Final[Steps] = ((None, BLUE),)
 DURATION: Final[Steps] = ((None, GREEN), (0.5, YELLOW), (1, RED))
 # 6 and 14.4 times the 0.1 % that the alerts on errors allow.
 ERRORS: Final[Steps] = ((None, GREEN), (0.006, YELLOW), (0.0144, RED))
-HITS: Final[Steps] = ((None, RED), (0.5, YELLOW), (0.8, GREEN))
+# Few hits are no fault: that depends on what is asked for.
+HITS: Final[Steps] = ((None, BLUE), (0.8, GREEN))
 
 PERCENTILES: Final = {"^p50$": GREEN, "^p95$": ORANGE, "^p99$": RED}
 STATUSES: Final = {"^2": GREEN, "^3": BLUE, "^4": ORANGE, "^5": RED}
@@ -103,6 +106,7 @@ def graph(
     steps: Steps = (),
     colors: Mapping[str, str] | None = None,
     legend: Sequence[str] = ("mean", "lastNotNull"),
+    by_name: bool = False,
 ) -> Graph:
     """Lines over time.
 
@@ -115,7 +119,9 @@ def graph(
         steps: Thresholds, drawn as dashed lines; those without a value are not drawn.
         colors: Of series, by a regular expression for the name; else from the palette.
         legend: What is calculated of each series.
+        by_name: Whether a series has the same colour wherever it appears; else neighbours differ most.
     """
+    mode = FieldColorModeId.PALETTE_CLASSIC_BY_NAME if by_name else FieldColorModeId.PALETTE_CLASSIC
     legends = common.VizLegendOptions().show_legend(True).placement(options.LegendPlacement.BOTTOM)
     if legend:
         by = {"mean": "Mean", "max": "Max", "lastNotNull": "Last *", "sum": "Total"}[legend[0]]
@@ -133,7 +139,7 @@ def graph(
         .fill_opacity(8)
         .gradient_mode(options.GraphGradientMode.OPACITY)
         .show_points(options.VisibilityMode.NEVER)
-        .color_scheme(FieldColor().mode(FieldColorModeId.PALETTE_CLASSIC_BY_NAME))
+        .color_scheme(FieldColor().mode(mode))
         .legend(legends)
         .tooltip(
             common.VizTooltipOptions()

@@ -125,14 +125,14 @@ def _stages() -> list[panels.Figure]:
             f"How many requests did the application answer? {estimate}",
             PROMETHEUS,
             whole(f"sum(increase({answered}{_HERE}[$__range]))"),
-            unit=panels.COUNT,
+            unit=panels.EXACTLY,
         ).span(6),
         panels.figure(
             "2. Accepted by Redis",
             f"How many of their events reached the stream? {estimate}",
             PROMETHEUS,
             whole(f"sum(increase(otel_analytics_events_accepted_total{_HERE}[$__range]))"),
-            unit=panels.COUNT,
+            unit=panels.EXACTLY,
         ).span(6),
         panels.figure(
             "3. Stored in PostgreSQL",
@@ -142,16 +142,20 @@ def _stages() -> list[panels.Figure]:
                 "sum(max by (environment, job) "
                 f"(increase(otel_analytics_ledger_stored_total{_HERE}[$__range])))"
             ),
-            unit=panels.COUNT,
+            unit=panels.EXACTLY,
         ).span(6),
         panels.figure(
             "4. In hourly figures",
-            "How many do rankings and reports rest on? Of all hours that the range touches, so of some "
-            "time before it, too.",
+            "Is every stored event in the figures that rankings and reports rest on? Of the last full hour "
+            "of the range, by count.",
             POSTGRES,
             answer("pipeline.rolled_up"),
-            unit=panels.COUNT,
-        ).span(6),
+            unit=panels.SHARE,
+            steps=((None, panels.YELLOW), (1, panels.GREEN)),
+            decimals=1,
+        )
+        .no_value("nothing stored")
+        .span(6),
     ]
 
 
@@ -242,7 +246,7 @@ def _errors() -> panels.Graph:
                 f"sum(rate(otel_analytics_capture_errors_total{_HERE}[$__rate_interval]))", "capture", "B"
             ),
         ],
-        unit=panels.EVENTS_A_SECOND,
+        unit=panels.ERRORS_A_SECOND,
         colors={"^worker$": panels.RED, "^capture$": panels.ORANGE},
         legend=("max", "lastNotNull"),
     ).span(8)
@@ -304,13 +308,13 @@ def _ledger() -> table.Panel:
             columns={
                 "Begun": panels.column(panels.MOMENT, width=165),
                 "Last batch": panels.column(panels.MOMENT, width=165),
-                "Accepted": panels.column(panels.COUNT, width=95),
-                "Replayed": panels.column(panels.COUNT, width=90),
-                "Stored": panels.column(panels.COUNT, width=95),
-                "Duplicates": panels.column(panels.COUNT, width=95),
-                "Dead": panels.judged(panels.COUNT, ((None, panels.GREEN), (1, panels.RED)), width=80),
-                "Purged": panels.column(panels.COUNT, width=80),
-                "Not accounted for": panels.column(panels.COUNT, width=140),
+                "Accepted": panels.column(panels.EXACTLY, width=95),
+                "Replayed": panels.column(panels.EXACTLY, width=90),
+                "Stored": panels.column(panels.EXACTLY, width=95),
+                "Duplicates": panels.column(panels.EXACTLY, width=95),
+                "Dead": panels.judged(panels.EXACTLY, ((None, panels.GREEN), (1, panels.RED)), width=80),
+                "Purged": panels.column(panels.EXACTLY, width=80),
+                "Not accounted for": panels.column(panels.EXACTLY, width=140),
             },
         )
         .span(17)
@@ -326,7 +330,7 @@ def _drops() -> table.Panel:
             POSTGRES,
             [answer("pipeline.drops")],
             columns={
-                "Events": panels.judged(panels.COUNT, ((None, panels.GREEN), (1, panels.RED)), width=90),
+                "Events": panels.judged(panels.EXACTLY, ((None, panels.GREEN), (1, panels.RED)), width=90),
                 "Last hour": panels.column(panels.MOMENT, width=165),
             },
         )

@@ -47,7 +47,7 @@ def _figures() -> list[panels.Figure]:
             f"How often was the route asked for? {_HOURS}",
             POSTGRES,
             answer("route.requests"),
-            unit=panels.COUNT,
+            unit=panels.EXACTLY,
         ).span(4),
         panels.figure(
             "Users",
@@ -55,7 +55,7 @@ def _figures() -> list[panels.Figure]:
             "back as they are kept; requests without a user are left out.",
             POSTGRES,
             answer("route.users"),
-            unit=panels.COUNT,
+            unit=panels.EXACTLY,
         ).span(4),
         panels.figure(
             "p95",
@@ -84,7 +84,9 @@ def _figures() -> list[panels.Figure]:
             unit=panels.SHARE,
             steps=panels.HITS,
             decimals=1,
-        ).span(4),
+        )
+        .no_value("not told")
+        .span(4),
         panels.figure(
             "Queries a request",
             f"What does a request cost the database? A mean over all requests. {_HOURS} Nothing is shown "
@@ -93,7 +95,9 @@ def _figures() -> list[panels.Figure]:
             answer("route.queries"),
             unit=panels.COUNT,
             decimals=1,
-        ).span(4),
+        )
+        .no_value("not counted")
+        .span(4),
     ]
 
 
@@ -176,12 +180,12 @@ def _queries() -> panels.Graph:
     )
     return panels.graph(
         "How many queries does a request make?",
-        "Does a request ask the database again and again? A p95 far above the mean says that it depends on "
-        "the parameters.",
+        "Does a request ask the database again and again? A p95, rounded up, far above the mean says that "
+        "it depends on the parameters.",
         PROMETHEUS,
         [
             promql(f"{total} / ({count} > 0)", "mean", "A"),
-            promql(_quantile(0.95, f"{queries}_bucket{{{_REQUESTS}}}"), "p95", "B"),
+            promql(f"ceil({_quantile(0.95, f'{queries}_bucket{{{_REQUESTS}}}')})", "p95", "B"),
         ],
         unit=panels.COUNT,
         colors={"^mean$": panels.BLUE, "^p95$": panels.ORANGE},
@@ -286,7 +290,7 @@ def _patterns() -> table.Panel:
             [answer("route.patterns")],
             columns={
                 "Method": panels.column(width=80),
-                "Requests": panels.column(panels.COUNT, width=90),
+                "Requests": panels.column(panels.EXACTLY, width=90),
                 "Requests/hour": panels.column(panels.COUNT, width=110, decimals=1),
                 "Users/hour": panels.column(panels.COUNT, width=95, decimals=1),
                 "Mean": panels.column(panels.SECONDS, width=90),

@@ -152,6 +152,7 @@ def ago(seconds: float) -> str:
 _FORMATS: Final[dict[str, Callable[[float, Decimals], str]]] = {
     "": fixed,
     "none": fixed,
+    "locale": lambda value, decimals: f"{value:,.{decimals or 0}f}",
     "percent": lambda value, decimals: fixed(value, decimals) + "%",
     "percentunit": lambda value, decimals: fixed(value * 100, decimals) + "%",
     "dateTimeAsIso": lambda value, _: moment(value / 1_000),

@@ -130,28 +130,29 @@ ORDER BY requests DESC
 
 -- name: realised_by_hour
 -- The same by hour, with what each ranking predicted, of the three with most hits and misses.
-WITH hourly AS (
-    SELECT route, method, query_params_normalized, "timestamp", cache_hits, cache_hits + cache_misses AS requests
-    FROM route_analytics_hourly
-    WHERE route IN (${route:sqlstring}) AND method IN (${method:sqlstring}) AND cache_hits + cache_misses > 0
-        AND "timestamp" >= date_trunc('hour', $__timeFrom()::timestamptz, 'UTC') AND "timestamp" <= $__timeTo()
-), predicted AS (
+WITH predicted AS (
     SELECT route, method, query_params_normalized, ranked_at, predicted_hit_ratio
     FROM route_analytics_rankings
-    WHERE ranking = 'savings' AND $__timeFilter(ranked_at)
+    WHERE ranking = 'savings' AND route IN (${route:sqlstring}) AND method IN (${method:sqlstring})
+        AND $__timeFilter(ranked_at)
 ), busiest AS (
     SELECT
         route, method, query_params_normalized,
         method || ' ' || route || coalesce(
             ' ' || (SELECT string_agg(key || '=' || value, '&' ORDER BY key)
                     FROM jsonb_each_text(query_params_normalized)), '') AS pattern
-    FROM hourly
-    WHERE (route, method, query_params_normalized) IN (
-        SELECT route, method, query_params_normalized FROM predicted)
-    GROUP BY 1, 2, 3 ORDER BY sum(requests) DESC, 4 LIMIT 3
+    FROM route_analytics_hourly
+    JOIN (SELECT DISTINCT route, method, query_params_normalized FROM predicted) AS patterns
+        USING (route, method, query_params_normalized)
+    WHERE "timestamp" >= date_trunc('hour', $__timeFrom()::timestamptz, 'UTC') AND "timestamp" <= $__timeTo()
+        AND cache_hits + cache_misses > 0
+    GROUP BY 1, 2, 3 ORDER BY sum(cache_hits + cache_misses) DESC, 4 LIMIT 3
 )
-SELECT "timestamp" AS "time", pattern || ': realised' AS metric, cache_hits::float8 / requests AS value
-FROM hourly JOIN busiest USING (route, method, query_params_normalized)
+SELECT
+    "timestamp" AS "time", pattern || ': realised' AS metric, cache_hits::float8 / (cache_hits + cache_misses) AS value
+FROM route_analytics_hourly JOIN busiest USING (route, method, query_params_normalized)
+WHERE "timestamp" >= date_trunc('hour', $__timeFrom()::timestamptz, 'UTC') AND "timestamp" <= $__timeTo()
+    AND cache_hits + cache_misses > 0
 UNION ALL
 SELECT ranked_at, pattern || ': predicted', predicted_hit_ratio
 FROM predicted JOIN busiest USING (route, method, query_params_normalized)

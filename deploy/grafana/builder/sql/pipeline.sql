@@ -1,8 +1,13 @@
 -- name: rolled_up
--- Requests in the hourly figures of the hours that the range touches.
-SELECT sum(total_requests)::bigint AS "In hourly figures"
-FROM route_analytics_hourly
-WHERE "timestamp" >= date_trunc('hour', $__timeFrom()::timestamptz, 'UTC') AND "timestamp" <= $__timeTo()
+-- The share of the raw events of the last full hour that its hourly figures count; null where there are no events.
+WITH last AS (SELECT date_trunc('hour', $__timeTo()::timestamptz, 'UTC') - interval '1 hour' AS hour)
+SELECT
+    (SELECT coalesce(sum(total_requests), 0) FROM route_analytics_hourly WHERE "timestamp" = hour)::float8
+    / nullif((
+        SELECT count(*) FROM route_analytics
+        WHERE "timestamp" >= hour AND "timestamp" < hour + interval '1 hour'
+    ), 0) AS "In hourly figures"
+FROM last
 
 -- name: ledger
 -- The ledger of each life of the stream that the range touches. What is missing waits on the stream, or for an
