@@ -67,6 +67,7 @@ def prometheus(directory, app, worker):
         f"--config.file={config}",
         f"--storage.tsdb.path={directory / 'data'}",
         f"--web.listen-address={address}",
+        "--enable-feature=exemplar-storage",
         "--log.level=warn",
     ]
     log = directory / "prometheus.log"
