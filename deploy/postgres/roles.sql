@@ -23,3 +23,22 @@ $$;
 REVOKE ALL ON SCHEMA public FROM PUBLIC;
 ALTER SCHEMA public OWNER TO otel_analytics_owner;
 GRANT USAGE ON SCHEMA public TO otel_analytics_ingest, otel_analytics_reader;
+
+-- What was migrated by another role before becomes the owner's; its old role can do no more with it.
+DO $$
+DECLARE
+    owned text;
+BEGIN
+    FOR owned IN
+        SELECT 'TABLE ' || oid::regclass FROM pg_class
+        WHERE relnamespace = 'public'::regnamespace AND relname LIKE 'route\_analytics%' AND relkind IN ('r', 'p')
+            AND relowner <> 'otel_analytics_owner'::regrole
+        UNION ALL
+        SELECT 'FUNCTION ' || oid::regprocedure FROM pg_proc
+        WHERE pronamespace = 'public'::regnamespace AND proname LIKE 'route\_analytics%'
+            AND proowner <> 'otel_analytics_owner'::regrole
+    LOOP
+        EXECUTE format('ALTER %s OWNER TO otel_analytics_owner', owned);
+    END LOOP;
+END
+$$;
