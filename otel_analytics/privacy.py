@@ -25,13 +25,19 @@ class Privacy:
             redacted=settings.redacted_params, ignored_in_pattern=settings.pattern_ignored_params
         )
         self.client_fields: Final = frozenset(settings.capture_client)
-        self._user_key = settings.hash_key.encode() if settings.user_id_hmac else None
+        self._key = settings.hash_key.encode()
+        self._hides_users = settings.user_id_hmac
 
     def user(self, user_id: object) -> str | None:
         """The user id as it is stored: its text, or the keyed HMAC-SHA-256 of it, 32 hexadecimal digits."""
         if user_id is None:
             return None
         text = clean_text(str(user_id), MAX_TEXT_LENGTH)
-        if not text or self._user_key is None:
-            return text or None
-        return hmac.digest(self._user_key, text.encode(), hashlib.sha256).hex()[:_HMAC_HEX_DIGITS]
+        return self._hidden(text) if text and self._hides_users else text or None
+
+    def stored_users(self, user_id: str) -> set[str]:
+        """All forms in which a user id may have been stored, whatever `user_id_hmac` was then."""
+        return {user_id, self._hidden(user_id)} if self._key else {user_id}
+
+    def _hidden(self, text: str) -> str:
+        return hmac.digest(self._key, text.encode(), hashlib.sha256).hex()[:_HMAC_HEX_DIGITS]

@@ -25,6 +25,7 @@ from otel_analytics.cli import (
     dlq,
     doctor,
     errors,
+    forget,
     keep,
     live,
     migrate,
@@ -108,6 +109,7 @@ app.command()(rollup.rollup)
 app.command()(keep.keep)
 app.command()(audit.audit)
 app.add_typer(dlq.app, name="dlq")
+app.command()(forget.forget)
 app.command()(doctor.doctor)
 app.command()(demo.demo)
 

@@ -13,6 +13,20 @@ from otel_analytics.stream.keys import Keys, id_parts
 _PAGE: Final = 50
 _POLL_SECONDS: Final = 0.2
 
+# KEYS: the dead letters, a name for their copy. Redis keeps the bytes of an entry that is deleted as long as
+# entries beside it live; in a copy they are not. Copied first, since a full Redis refuses a script's first
+# write.
+_REWRITE: Final = """
+for _, letter in ipairs(redis.call('XRANGE', KEYS[1], '-', '+')) do
+  redis.call('XADD', KEYS[2], letter[1], unpack(letter[2]))
+end
+if redis.call('XLEN', KEYS[1]) > 0 then
+  redis.call('RENAME', KEYS[2], KEYS[1])
+else
+  redis.call('XTRIM', KEYS[1], 'MAXLEN', 0)
+end
+"""
+
 IsAbout = Callable[[bytes], bool]
 """Told the events of an entry as they stand on the stream, says whether the person is in them."""
 
@@ -66,7 +80,10 @@ class PersonsOnStream:
         while page := self._letters.page(_PAGE, after):
             found += [letter.id for letter in page if is_about(letter.payload)]
             after = page[-1].id
-        return self._letters.purge(found)
+        purged = self._letters.purge(found)
+        if purged:
+            self._connection.run_script(_REWRITE, (self._keys.dead, f"{self._keys.dead}:rewritten"))
+        return purged
 
     def rewrite_file(self) -> bool:
         """Have the append-only file, which holds every write since the last time, written anew.
