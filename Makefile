@@ -34,7 +34,7 @@ demo-once: $(READY) ## The same, and exit after the rankings
 
 test: $(READY) ## Run all tests, fast ones first
 	@$(BIN)/python -m pytest tests/unit -n 2 -q
-	@$(BIN)/python -m pytest tests/contract tests/integration tests/acceptance -n 2 --dist loadgroup
+	@$(BIN)/python -m pytest tests/contract tests/integration tests/acceptance tests/security -n 2 --dist loadgroup
 
 bench-replay: $(READY) ## Measure the replay with 1 and 10 million requests
 	@$(BIN)/python bench/replay.py

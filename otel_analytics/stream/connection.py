@@ -2,8 +2,9 @@
 
 import inspect
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final
 
 import redis
@@ -24,6 +25,9 @@ _ANONYMOUS: Final[dict[str, None]] = (
     if "driver_info" in inspect.signature(AbstractConnection).parameters
     else {"lib_name": None, "lib_version": None}
 )
+
+_FILES: Final = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
+"""Options of a URL that name files."""
 
 # Where in a script Redis refused a command: in front of its words before Redis 7, behind them since.
 _PLACE: Final = re.compile(r".*@user_script: ?\d+: -?(?=\S)| script: [0-9a-f]+, on @user_script:\d+\.?$")
@@ -79,6 +83,7 @@ class Connection:
             **_ANONYMOUS,
         }
         pool = ConnectionPool(**{**defaults, **options, **ours})
+        _check_options(pool, options)
         self._client: Any = redis.Redis(connection_pool=pool)  # Any, as its methods have no useful types
 
     def call(self, *command: str | bytes | int, **shape: bool) -> Any:
@@ -131,6 +136,21 @@ class Connection:
             raise Refused(f"Redis at {self._shown_url} refused: {reason}", code) from error
         except (redis.RedisError, OSError) as error:
             raise StreamUnavailable(f"Redis at {self._shown_url}: {_reason(error)}") from error
+
+
+def _check_options(pool: ConnectionPool, options: Mapping[str, Any]) -> None:
+    """Find now what redis-py would find when it connects, which is in a thread of the application's."""
+    try:
+        pool.connection_class(**pool.connection_kwargs)
+    except (redis.RedisError, TypeError, ValueError):
+        # What is taken for an option may be a part of the password, so it is not repeated.
+        raise SettingsError(
+            "setting redis_url: what follows the ? holds an option that redis-py does not know, or a value"
+            " that it cannot use; the options of TLS are in docs/security.md"
+        ) from None
+    for name in _FILES:
+        if name in options and not Path(options[name]).is_file():
+            raise SettingsError(f"setting redis_url: its option {name} names a file that is not there")
 
 
 def _reason(error: Exception) -> str:
