@@ -3,6 +3,8 @@
 import dataclasses
 import datetime as dt
 import json
+import signal
+import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -24,6 +26,7 @@ _ROUTE: Final = "/api/v1/search"
 
 def main() -> None:
     """Bring up servers with traffic, and write a picture of each dashboard."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that they are shut down
     with stage(_LIVE_SECONDS) as servers:
         _PICTURES.mkdir(exist_ok=True)
         for file in sorted(_DASHBOARDS.glob("*.json")):
