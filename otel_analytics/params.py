@@ -1,7 +1,7 @@
 """Query strings: what of them is kept, what is hidden, what makes a pattern. Pure, standard library only."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final
 from urllib.parse import quote, unquote, unquote_plus
 
@@ -29,11 +29,21 @@ _SECRET_WORDS: Final = frozenset(
 _SECRET_PARTS: Final = ("apikey", "credential", "passphrase", "passwd", "password", "secret", "signature")
 _SECRET_ENDINGS: Final = ("token", "auth")
 _WORDS: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
-_WITHIN: Final = re.compile(r"([?&;#])([^=?&;#\s]+)=([^&;#\s]+)")
-"""A parameter of an address that is itself a value."""
+_PART: Final = re.compile(r"[^&;#]+")
+"""Of an address, or of a form: a parameter, whose value may be an address with a parameter of its own."""
+_BEFORE_NAME: Final = re.compile(r"[?\s]")
 _USER_INFO: Final = re.compile(r"(?<=://)[^/?#@\s]+(?=@)")
 """RFC 3986, section 3.2.1."""
-_NOT_A_LETTER: Final = re.compile(r"[^a-z]")
+_BRACKETS: Final = re.compile(r"[^\w.-]+")
+"""And what else stands around a name: `user[name]`, ` name`."""
+_NOT_LETTERS: Final = re.compile(r"[^a-z]+")
+_PATH_SAFE: Final = "/:@!$&'()*+,;=~%"
+_LAYERS: Final = 5
+"""So often may text be percent-encoded; each time an address is passed on in another one adds a layer."""
+_DECODED: Final = 12 * MAX_PARAM_LENGTH
+"""Characters of a parameter as it was sent; a character is twelve at most, percent-encoded."""
+_LOOKED_AT: Final = 4 * MAX_ROUTE_FULL_LENGTH
+"""Characters. More than is kept, so that what a cut would hide from the patterns above is hidden before."""
 
 
 class ParamRules:
@@ -45,7 +55,7 @@ class ParamRules:
         """Rules with additions of the user's.
 
         Args:
-            redacted: Further names whose values are hidden, compared without regard to case.
+            redacted: Further names whose values are hidden, compared without regard to case or brackets.
             ignored_in_pattern: Further names that vary inside one pattern.
         """
         self._redacted = frozenset(name.lower() for name in redacted)
@@ -56,16 +66,21 @@ class ParamRules:
         """Whether the value of a parameter with this name is hidden."""
         known = self._secret.get(name)
         if known is None:
-            known = name.lower() in self._redacted or looks_secret(name)
-            if len(self._secret) < self._REMEMBERED:
+            known = any(self._is_redacted(each) or looks_secret(each) for each in _layers(name))
+            if len(self._secret) < self._REMEMBERED and len(name) <= MAX_PARAM_LENGTH:
                 self._secret[name] = known
         return known
+
+    def _is_redacted(self, name: str) -> bool:
+        lower = name.lower()
+        return lower in self._redacted or not self._redacted.isdisjoint(_BRACKETS.split(lower))
 
     def read(self, query: str) -> tuple[QueryParams, QueryParams]:
         """The parameters of a query string, and those of them that make its pattern.
 
         A repeated name keeps a list, a name without a value the empty text, and what is too much is cut off:
-        `MAX_PARAMS` parameters, `MAX_PARAM_LENGTH` characters each, `MAX_PARAMS_LENGTH` altogether.
+        `MAX_PARAMS` parameters, `MAX_PARAM_LENGTH` characters each, `MAX_PARAMS_LENGTH` altogether (as sent
+        or as kept, whichever is more).
 
         Args:
             query: As sent, percent-encoded, without the question mark.
@@ -81,9 +96,10 @@ class ParamRules:
             if not piece:
                 continue
             raw_name, _, raw_value = piece.partition("=")
-            name = _decode(raw_name)
-            value = REDACTED if self.is_secret(name) else self._hide_within(_decode(raw_value))
-            left -= len(name) + len(value)
+            plain_name = _decode(raw_name)
+            name = self._kept(plain_name)
+            value = REDACTED if self.is_secret(plain_name) else self._kept(_decode(raw_value))
+            left -= max(len(name) + len(value), min(len(piece), _DECODED))
             if left < 0:
                 break
             earlier = params.get(name)
@@ -98,50 +114,95 @@ class ParamRules:
 
     def redact(self, path: str, query: str) -> str:
         """Path and query as sent, with the values of secrets hidden; `MAX_ROUTE_FULL_LENGTH` at most."""
-        if "@" in path:
-            path = _USER_INFO.sub(REDACTED, path)
+        path = path[:_LOOKED_AT]
+        hidden = self._hide_within(path)
+        if hidden != path:
+            path = quote(hidden, safe=_PATH_SAFE, errors="replace")
         if not query:
             return clean_text(path, MAX_ROUTE_FULL_LENGTH)
-        # A value is hidden before the text is cut, and there is no need to look at what is cut off anyway.
-        pieces = query[: MAX_ROUTE_FULL_LENGTH + 1].split("&")
-        shown = "&".join(self._hide(piece) for piece in pieces)
-        return clean_text(f"{path}?{shown}", MAX_ROUTE_FULL_LENGTH)
+        shown, length = [], len(path)
+        for piece in query[:_LOOKED_AT].split("&"):
+            # There is no need to look at what is cut off anyway.
+            if length > MAX_ROUTE_FULL_LENGTH:
+                break
+            shown.append(self._hide(piece))
+            length += len(shown[-1]) + 1
+        return clean_text(f"{path}?{'&'.join(shown)}", MAX_ROUTE_FULL_LENGTH)
+
+    def _kept(self, text: str) -> str:
+        # Hidden before it is cut: what a cut leaves of a secret need not look like one.
+        return clean_text(self._hide_within(text), MAX_PARAM_LENGTH)
 
     def _hide(self, piece: str) -> str:
         name, equals, value = piece.partition("=")
-        if not equals:
-            return piece
-        if self.is_secret(_decode(name)):
-            return f"{name}={REDACTED}"
-        plain = unquote_plus(value, errors="replace")
-        hidden = self._hide_within(plain)
-        return piece if hidden == plain else f"{name}={quote(hidden, safe='')}"
+        if equals and self.is_secret(_decode(name)):
+            value = REDACTED
+        return f"{self._hide_sent(name)}{equals}{self._hide_sent(value)}"
 
-    def _hide_within(self, value: str) -> str:
-        """The value without the secrets of an address that it holds, such as one signed for download."""
-        if "=" not in value and "@" not in value and "%" not in value:
-            return value
-        hidden = _WITHIN.sub(
-            lambda found: f"{found[1]}{found[2]}={REDACTED}" if self.is_secret(found[2]) else found[0],
-            _USER_INFO.sub(REDACTED, value),
-        )
-        if hidden == value and "%" in value:
-            # Encoded once more, as it has to be where the address was passed on.
-            plain = unquote(value, errors="replace")
-            return value if plain == value or self._hide_within(plain) == plain else self._hide_within(plain)
-        return hidden
+    def _hide_sent(self, text: str) -> str:
+        """The text as it was sent, unless something of it has to be hidden."""
+        if _is_plain(text):
+            return text
+        plain = unquote_plus(text, errors="replace")
+        hidden = self._hide_within(plain)
+        return text if hidden == plain else quote(hidden, safe="", errors="replace")
+
+    def _hide_within(self, text: str) -> str:
+        """The text without the secrets of an address that it holds, such as one signed for download.
+
+        They may be encoded once more, as they have to be where the address was passed on. A text that is
+        encoded more often than any address is hidden as a whole.
+        """
+        if _is_plain(text):
+            return text
+        shown = layer = text
+        for _ in range(_LAYERS):
+            hidden = _PART.sub(self._hide_part, _USER_INFO.sub(REDACTED, layer))
+            if hidden != layer:
+                shown = layer = hidden
+            decoded = unquote(layer, errors="replace")
+            if decoded == layer:
+                return shown
+            layer = decoded
+        return REDACTED
+
+    def _hide_part(self, found: re.Match[str]) -> str:
+        part = found[0]
+        end = 0
+        for before in part.split("=")[:-1]:
+            end += len(before) + 1
+            name = _BEFORE_NAME.split(before.rstrip())[-1]
+            if self.is_secret(name) and end < len(part):
+                return part[:end] + REDACTED
+        return part
 
 
 def looks_secret(name: str) -> bool:
     """Whether a name says that its value is a secret: `api_key`, `X-Amz-Signature`, `accessToken`, ..."""
-    words = [word.lower() for word in _WORDS.findall(name)]
-    if not _SECRET_WORDS.isdisjoint(words) or ("api" in words and "key" in words):
+    lower = name.lower()
+    # As it is written, and in any other case.
+    words = {*(word.lower() for word in _WORDS.findall(name)), *_NOT_LETTERS.split(lower)}
+    if not _SECRET_WORDS.isdisjoint(words) or {"api", "key"} <= words:
         return True
-    joined = _NOT_A_LETTER.sub("", name.lower())
+    joined = _NOT_LETTERS.sub("", lower)
     return joined.endswith(_SECRET_ENDINGS) or any(part in joined for part in _SECRET_PARTS)
 
 
+def _is_plain(text: str) -> bool:
+    """Whether there can be nothing in the text that has to be hidden."""
+    return "=" not in text and "@" not in text and "%" not in text
+
+
+def _layers(text: str) -> Iterator[str]:
+    """The text as it is, decoded, decoded once more, and so on."""
+    for _ in range(_LAYERS):
+        yield text
+        decoded = unquote(text, errors="replace")
+        if decoded == text:
+            return
+        text = decoded
+
+
 def _decode(text: str) -> str:
-    if "%" in text or "+" in text:
-        text = unquote_plus(text[: 12 * MAX_PARAM_LENGTH], errors="replace")
-    return clean_text(text, MAX_PARAM_LENGTH)
+    text = text[:_DECODED]
+    return unquote_plus(text, errors="replace") if "%" in text or "+" in text else text

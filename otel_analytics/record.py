@@ -31,7 +31,7 @@ MAX_PARAMS_LENGTH: Final = 16_384
 """Characters of all names and values of one event together."""
 
 _MAX_INT32: Final = 2**31 - 1
-_MAX_INT64: Final = 2**63 - 1
+MAX_INT64: Final = 2**63 - 1
 _MAX_DURATION_MS: Final = 7 * 24 * 3600 * 1000.0
 _YEAR_2000_US: Final = 946_684_800_000_000
 _YEAR_2100_US: Final = 4_102_444_800_000_000
@@ -152,7 +152,7 @@ def parse_event(item: Any) -> Event:
         if value is not None:
             _check_int(name, value, 0, largest)
     if event.response_hash is not None:
-        _check_int("response_hash", event.response_hash, -_MAX_INT64 - 1, _MAX_INT64)
+        _check_int("response_hash", event.response_hash, -MAX_INT64 - 1, MAX_INT64)
     _check_params("query_params", event.query_params)
     _check_params("query_params_normalized", event.query_params_normalized)
     return event
@@ -163,8 +163,8 @@ _OPTIONAL_TEXTS: Final = (
     "user_id", "error_type", "cache_status", "client_address", "user_agent", "referrer", "session_id",
 )  # fmt: skip
 _OPTIONAL_COUNTS: Final = (
-    ("request_size_bytes", _MAX_INT64),
-    ("response_size_bytes", _MAX_INT64),
+    ("request_size_bytes", MAX_INT64),
+    ("response_size_bytes", MAX_INT64),
     ("db_query_count", _MAX_INT32),
 )
 
@@ -203,9 +203,13 @@ def _check_route(value: Any) -> None:
 def _check_params(name: str, value: Any) -> None:
     if not isinstance(value, dict):
         raise InvalidEvent(f"{name} is not an object")
-    length = 0
+    length = count = 0
     for key, param in value.items():
         texts = param if isinstance(param, list) else (param,)
+        # Empty ones have no length, but are stored all the same.
+        count += len(texts)
+        if count > MAX_PARAMS:
+            raise InvalidEvent(f"{name} holds more than {MAX_PARAMS} values")
         for text in (key, *texts):
             if not isinstance(text, str):
                 raise InvalidEvent(f"{name} holds a value that is neither text nor a list of texts")

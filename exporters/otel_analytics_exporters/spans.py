@@ -14,6 +14,7 @@ from opentelemetry.trace import SpanKind
 
 from otel_analytics.privacy import Privacy
 from otel_analytics.record import (
+    MAX_INT64,
     MAX_TEXT_LENGTH,
     UNMATCHED_ROUTE,
     Event,
@@ -128,7 +129,7 @@ def _error_type(span: ReadableSpan, attributes: Mapping[str, Any], status: int) 
 
 def _size(attributes: Mapping[str, Any], names: Iterable[str]) -> int | None:
     value = _first(attributes, names)
-    if isinstance(value, int) and value >= 0:
+    if type(value) is int and 0 <= value <= MAX_INT64:
         return value
     return int(value) if isinstance(value, str) and value.isdecimal() and len(value) <= 15 else None  # noqa: PLR2004
 
