@@ -18,6 +18,7 @@ from program import run
 from otel_analytics.ledger import audit
 from otel_analytics.recent_traffic import RecentTraffic
 from otel_analytics.stream import Consumer, DeadLetters, Inspector
+from otel_analytics.stream.persons import PersonsOnStream
 from otel_analytics.worker import Worker
 
 STREAM, DEAD, LEDGER = (f"{PREFIX}:{name}" for name in ("stream", "dead", "ledger"))
@@ -54,7 +55,8 @@ def be_killed(server):
 
 
 def be_app(server, dsn):
-    batches = [*([make_event(now())] for _ in range(3)), [make_event(now(), status_code=999)]]
+    bad = [make_event(now(), status_code=999, user_id=user) for user in ("ann", "bob", "cleo")]
+    batches = [*([make_event(now())] for _ in range(3)), bad]
     produce(server.url("app"), *batches, dropped={"buffer full": 1})
 
 
@@ -63,15 +65,18 @@ def be_worker(server, dsn):
     with Worker(make_settings(server.url("worker"), dsn)) as worker:
         worker.start()
         done = worker.drain(threading.Event())
-        assert (done.stored, done.dead) == (3, 1)
+        assert (done.stored, done.dead) == (3, 3)
     with closing(DeadLetters(server.url("worker"), key_prefix=PREFIX)) as letters:
-        assert letters.replay(letters.ids()) == 1
+        assert letters.replay(letters.ids()) == 3
     # Time passes, and there is nothing left to keep.
     settings = make_settings(server.url("worker"), dsn, stream_retention_seconds=0)
     with Worker(settings) as worker:
-        assert worker.run_once().events.dead == 1
+        assert worker.run_once().events.dead == 3
     with closing(DeadLetters(server.url("worker"), key_prefix=PREFIX)) as letters:
-        assert letters.purge(letters.ids()) == 1
+        assert letters.purge(letters.ids()[:1]) == 1
+    with closing(PersonsOnStream(server.url("worker"), key_prefix=PREFIX)) as persons:
+        assert persons.purge_letters(lambda payload: b"bob" in payload) == 1
+        assert persons.rewrite_file()
 
 
 def be_reader(server, dsn):
@@ -82,9 +87,9 @@ def be_reader(server, dsn):
             assert audit(inspector, connection).balanced
         RecentTraffic(inspector, seconds=60).read()
         status = inspector.status()
-        assert (status.has_group, status.dead_letters) == (True, 1)
+        assert (status.has_group, status.dead_letters) == (True, 3)
     with closing(DeadLetters(server.url("reader"), key_prefix=PREFIX)) as letters:
-        assert letters.count() == len(letters.page(10)) == 1
+        assert letters.count() == len(letters.page(10)) == 3
     environ = {"OTEL_ANALYTICS_REDIS_URL": server.url("reader")}
     found = json.loads(run(dsn, "doctor", "--format", "json", **environ)[0])
     assert {each["check"] for each in found if each["level"] != "ok"} <= {"dead letters", "partitions"}
