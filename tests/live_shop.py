@@ -69,6 +69,7 @@ def live_shop(directory: Any, redis_url: str, dsn: str) -> Any:
         "worker_metrics_port": int(worker.rpartition(":")[2]),
         "excluded_paths": ["/healthz"],
         "rankings_interval_seconds": 0,
+        "rollup_interval_seconds": 1,
     }
     config.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items()))
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "PG"))}
@@ -94,6 +95,8 @@ def live_shop(directory: Any, redis_url: str, dsn: str) -> Any:
         with raw_postgres(dsn) as connection:
             query = "SELECT count(*) FROM route_analytics WHERE timestamp >= %s"
             until(lambda: scalar(connection, query, now) == answers)
+            # Soon after the full hour, no other traffic is in the figures of this one.
+            until(lambda: not scalar(connection, "SELECT count(*) FROM route_analytics_touched_hours"))
         total = "sum(http_server_request_duration_seconds_count)"
         until(lambda: [value for _, value in server.query(total)] == [answers])
         until(lambda: all(server.query(name) for name in ("otel_analytics_ledger_stored_total", P95)))

@@ -85,7 +85,7 @@ def _absolute() -> table.Panel:
         "is 10 for each request an hour, 1 for each 100 ms of the average p95, and up to 10 for users.",
         "candidates.absolute",
         "Score",
-        panels.bar(panels.COUNT, width=120, decimals=0),
+        panels.bar(panels.EXACTLY, width=120),
     )
 
 
@@ -165,7 +165,8 @@ def _realised() -> table.Panel:
             "Did the prediction come true?",
             "Does the cache hit as often as the replay said? Of patterns with a cache that says hit or "
             "miss: the prediction that stood as the range began (or the first in it), and what came since. "
-            "They can only agree where the cache keeps copies as long as the ranking says.",
+            "They can only agree where the cache keeps copies as long as the ranking says. The difference "
+            "is in points of the share.",
             POSTGRES,
             [answer("candidates.realised")],
             columns={
@@ -184,8 +185,8 @@ def _realised() -> table.Panel:
                 "Hits and misses": panels.column(panels.EXACTLY, width=140),
             },
         )
-        .span(16)
-        .height(9)
+        .span(24)
+        .height(6)
     )
 
 
@@ -193,16 +194,14 @@ def _realised_by_hour() -> panels.Graph:
     return (
         panels.graph(
             "Hits: predicted and realised by hour",
-            "Since when does the cache hit more or less often than predicted? Of the three patterns with "
-            "most hits and misses.",
+            "Since when does the cache hit more or less often than predicted? Each hour beside the "
+            "prediction that stood at its end, for the three patterns with most hits and misses.",
             POSTGRES,
             [series("candidates.realised_by_hour")],
             unit=panels.SHARE,
         )
-        .span_nulls(True)
         .max(1)
-        .show_points(panels.POINTS)
-        .span(8)
+        .span(24)
     )
 
 

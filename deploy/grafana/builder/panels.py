@@ -51,7 +51,6 @@ HITS: Final[Steps] = ((None, BLUE), (0.8, GREEN))
 PERCENTILES: Final = {"^p50$": GREEN, "^p95$": ORANGE, "^p99$": RED}
 STATUSES: Final = {"^2": GREEN, "^3": BLUE, "^4": ORANGE, "^5": RED}
 
-POINTS: Final = options.VisibilityMode.ALWAYS
 NO_SPARKLINE: Final = options.BigValueGraphMode.NONE
 
 Figure = stat.Panel

@@ -129,31 +129,38 @@ FROM predicted JOIN realised USING (route, method, query_params_normalized)
 ORDER BY requests DESC
 
 -- name: realised_by_hour
--- The same by hour, with what each ranking predicted, of the three with most hits and misses.
-WITH predicted AS (
-    SELECT route, method, query_params_normalized, ranked_at, predicted_hit_ratio
+-- The same by hour, of the three with most hits and misses: each hour beside what the last ranking until its end
+-- predicted.
+WITH patterns AS (
+    SELECT DISTINCT route, method, query_params_normalized
     FROM route_analytics_rankings
     WHERE ranking = 'savings' AND route IN (${route:sqlstring}) AND method IN (${method:sqlstring})
-        AND $__timeFilter(ranked_at)
+        AND ranked_at >= coalesce(
+            (SELECT max(ranked_at) FROM route_analytics_rankings
+             WHERE ranking = 'savings' AND ranked_at <= $__timeFrom()), $__timeFrom())
+        AND ranked_at <= $__timeTo()
 ), busiest AS (
     SELECT
         route, method, query_params_normalized,
         method || ' ' || route || coalesce(
             ' ' || (SELECT string_agg(key || '=' || value, '&' ORDER BY key)
                     FROM jsonb_each_text(query_params_normalized)), '') AS pattern
-    FROM route_analytics_hourly
-    JOIN (SELECT DISTINCT route, method, query_params_normalized FROM predicted) AS patterns
-        USING (route, method, query_params_normalized)
+    FROM route_analytics_hourly JOIN patterns USING (route, method, query_params_normalized)
     WHERE "timestamp" >= date_trunc('hour', $__timeFrom()::timestamptz, 'UTC') AND "timestamp" <= $__timeTo()
         AND cache_hits + cache_misses > 0
     GROUP BY 1, 2, 3 ORDER BY sum(cache_hits + cache_misses) DESC, 4 LIMIT 3
+), realised AS (
+    SELECT
+        "timestamp", busiest.*, cache_hits::float8 / (cache_hits + cache_misses) AS hits,
+        (SELECT max(ranked_at) FROM route_analytics_rankings
+         WHERE ranking = 'savings' AND ranked_at < "timestamp" + interval '1 hour') AS ranked_at
+    FROM route_analytics_hourly JOIN busiest USING (route, method, query_params_normalized)
+    WHERE "timestamp" >= date_trunc('hour', $__timeFrom()::timestamptz, 'UTC') AND "timestamp" <= $__timeTo()
+        AND cache_hits + cache_misses > 0
 )
-SELECT
-    "timestamp" AS "time", pattern || ': realised' AS metric, cache_hits::float8 / (cache_hits + cache_misses) AS value
-FROM route_analytics_hourly JOIN busiest USING (route, method, query_params_normalized)
-WHERE "timestamp" >= date_trunc('hour', $__timeFrom()::timestamptz, 'UTC') AND "timestamp" <= $__timeTo()
-    AND cache_hits + cache_misses > 0
+SELECT "timestamp" AS "time", pattern || ': realised' AS metric, hits AS value FROM realised
 UNION ALL
-SELECT ranked_at, pattern || ': predicted', predicted_hit_ratio
-FROM predicted JOIN busiest USING (route, method, query_params_normalized)
+SELECT "timestamp", pattern || ': predicted', predicted_hit_ratio
+FROM realised JOIN route_analytics_rankings AS ranking USING (ranked_at, route, method, query_params_normalized)
+WHERE ranking = 'savings'
 ORDER BY 1, 2

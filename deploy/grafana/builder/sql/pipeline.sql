@@ -13,7 +13,8 @@ FROM last
 -- The ledger of each life of the stream that the range touches. What is missing waits on the stream, or for an
 -- earlier life is lost.
 SELECT
-    first_seen AS "Begun", last_seen AS "Last batch", accepted AS "Accepted", replayed AS "Replayed", stored AS "Stored",
+    first_seen AS "Begun", last_seen AS "Last batch", accepted AS "Accepted", replayed AS "Replayed",
+    stored AS "Stored",
     duplicates AS "Duplicates", dead AS "Dead", purged AS "Purged",
     accepted + replayed - stored - duplicates - dead AS "Not accounted for", epoch AS "Epoch"
 FROM route_analytics_ledger
