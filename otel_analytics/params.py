@@ -26,7 +26,10 @@ _SECRET_WORDS: Final = frozenset(
 )  # fmt: skip
 # Compounds written in one word, such as accesstoken; the short words above are left out, as they are part of
 # too many others (author, design).
-_SECRET_PARTS: Final = ("apikey", "credential", "passphrase", "passwd", "password", "secret", "signature")
+_SECRET_PARTS: Final = (
+    "accesskey", "apikey", "credential", "passphrase", "passwd", "password", "privatekey", "secret",
+    "signature",
+)  # fmt: skip
 _SECRET_ENDINGS: Final = ("token", "auth")
 _WORDS: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _PART: Final = re.compile(r"[^&;#]+")
@@ -34,6 +37,9 @@ _PART: Final = re.compile(r"[^&;#]+")
 _BEFORE_NAME: Final = re.compile(r"[?\s]")
 _USER_INFO: Final = re.compile(r"(?<=://)[^/?#@\s]+(?=@)")
 """RFC 3986, section 3.2.1."""
+_JWT: Final = re.compile(r"(?<![\w-])eyJ[\w-]+\.[\w-]+\.[\w-]*")
+"""RFC 7519: three parts in base64url, the first of which is a JSON object. It may go by any name."""
+_PATH_PARAM: Final = re.compile(r"\{(\w+)")
 _BRACKETS: Final = re.compile(r"[^\w.-]+")
 """And what else stands around a name: `user[name]`, ` name`."""
 _NOT_LETTERS: Final = re.compile(r"[^a-z]+")
@@ -61,6 +67,7 @@ class ParamRules:
         self._redacted = frozenset(name.lower() for name in redacted)
         self._ignored = IGNORED_IN_PATTERN | frozenset(ignored_in_pattern)
         self._secret: dict[str, bool] = {}
+        self._secret_routes: dict[str, bool] = {}
 
     def is_secret(self, name: str) -> bool:
         """Whether the value of a parameter with this name is hidden."""
@@ -112,6 +119,15 @@ class ParamRules:
         pattern = {name: params[name] for name in sorted(params) if name not in self._ignored}
         return params, pattern
 
+    def path(self, sent: str, route: str) -> str:
+        """The path as sent, or the template of the route where one of its parameters is a secret."""
+        known = self._secret_routes.get(route)
+        if known is None:
+            known = any(self.is_secret(name) for name in _PATH_PARAM.findall(route))
+            if len(self._secret_routes) < self._REMEMBERED:
+                self._secret_routes[route] = known
+        return route if known else sent
+
     def redact(self, path: str, query: str) -> str:
         """Path and query as sent, with the values of secrets hidden; `MAX_ROUTE_FULL_LENGTH` at most."""
         path = path[:_LOOKED_AT]
@@ -157,7 +173,7 @@ class ParamRules:
             return text
         shown = layer = text
         for _ in range(_LAYERS):
-            hidden = _PART.sub(self._hide_part, _USER_INFO.sub(REDACTED, layer))
+            hidden = _PART.sub(self._hide_part, _USER_INFO.sub(REDACTED, _JWT.sub(REDACTED, layer)))
             if hidden != layer:
                 shown = layer = hidden
             decoded = unquote(layer, errors="replace")
@@ -188,9 +204,20 @@ def looks_secret(name: str) -> bool:
     return joined.endswith(_SECRET_ENDINGS) or any(part in joined for part in _SECRET_PARTS)
 
 
+def without_id(path: str, query: str, user_id: str, shown: str) -> tuple[str, str]:
+    """Path and query as sent, with `shown` for each segment and each value that is the id of the user."""
+    path = "/".join(shown if unquote(each, errors="replace") == user_id else each for each in path.split("/"))
+    pieces = (piece.partition("=") for piece in query.split("&"))
+    query = "&".join(
+        name + equals + (shown if unquote_plus(value, errors="replace") == user_id else value)
+        for name, equals, value in pieces
+    )
+    return path, query
+
+
 def _is_plain(text: str) -> bool:
     """Whether there can be nothing in the text that has to be hidden."""
-    return "=" not in text and "@" not in text and "%" not in text
+    return "=" not in text and "@" not in text and "%" not in text and "eyJ" not in text
 
 
 def _layers(text: str) -> Iterator[str]:

@@ -4,7 +4,7 @@ import hashlib
 import hmac
 from typing import Final
 
-from otel_analytics.params import ParamRules
+from otel_analytics.params import ParamRules, without_id
 from otel_analytics.record import MAX_TEXT_LENGTH, clean_text
 from otel_analytics.settings import Settings
 
@@ -34,6 +34,13 @@ class Privacy:
             return None
         text = clean_text(str(user_id), MAX_TEXT_LENGTH)
         return self._hidden(text) if text and self._hides_users else text or None
+
+    def address(self, path: str, query: str, user_id: object) -> tuple[str, str]:
+        """Path and query as sent; where ids are hidden, without the id of the user who sent them."""
+        shown = self.user(user_id) if self._hides_users else None
+        if shown is None:
+            return path, query
+        return without_id(path, query, clean_text(str(user_id), MAX_TEXT_LENGTH), shown)
 
     def stored_users(self, user_id: str) -> set[str]:
         """All forms in which a user id may have been stored, whatever `user_id_hmac` was then."""

@@ -60,9 +60,11 @@ def event_from_span(span: ReadableSpan, privacy: Privacy) -> Event | None:
         return None
     status = _first(attributes, _STATUS)
     status = status if isinstance(status, int) and status in _STATUSES else _NO_STATUS
-    path, query = _target(attributes)
+    user = _first(attributes, _USER)
+    path, query = privacy.address(*_target(attributes), user)
     params, pattern = privacy.params.read(query)
-    route = attributes.get("http.route")
+    given_route = attributes.get("http.route")
+    route = clean_route(str(given_route)) if given_route else UNMATCHED_ROUTE
 
     def client(field: str) -> str | None:
         return _text(_first(attributes, _CLIENT[field])) if field in privacy.client_fields else None
@@ -70,12 +72,12 @@ def event_from_span(span: ReadableSpan, privacy: Privacy) -> Event | None:
     return Event(
         event_id=_event_id(span),
         timestamp_us=span.start_time // 1_000,
-        route=clean_route(str(route)) if route else UNMATCHED_ROUTE,
-        route_full=privacy.params.redact(path, query),
+        route=route,
+        route_full=privacy.params.redact(privacy.params.path(path, route), query),
         method=known_method(str(method)),
         status_code=status,
         duration_ms=round(max(0, span.end_time - span.start_time) / 1e6, 3),
-        user_id=privacy.user(_first(attributes, _USER)),
+        user_id=privacy.user(user),
         error_type=_error_type(span, attributes, status),
         query_params=params,
         query_params_normalized=pattern,

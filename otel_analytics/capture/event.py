@@ -1,5 +1,6 @@
 """From the request observed to the event."""
 
+import inspect
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
@@ -7,7 +8,7 @@ from typing import Any, Final
 from opentelemetry.sdk.trace import Span
 from starlette.requests import Request
 
-from otel_analytics.capture.observed import ObservedRequest
+from otel_analytics.capture.observed import FOREIGN_ERRORS, ObservedRequest
 from otel_analytics.capture.routes import template_for, template_of
 from otel_analytics.capture.tracing import USER_ATTRIBUTES, DatabaseInstrumentation
 from otel_analytics.privacy import Privacy
@@ -65,8 +66,11 @@ class EventBuilder:
             return None
         scope = request.scope
         status = _status(request)
-        query = scope.get("query_string", b"").decode("latin-1")
+        route = self._route(request)
+        user = self._user(request)
         rules = self._privacy.params
+        query = scope.get("query_string", b"").decode("latin-1")
+        path, query = self._privacy.address(_sent_path(request), query, user)
         params, pattern = rules.read(query)
         context = None if span is None else span.get_span_context()
         if context is not None and not context.is_valid:
@@ -75,15 +79,15 @@ class EventBuilder:
         return Event(
             event_id=request.event_id,
             timestamp_us=_start_ns(request) // 1_000,
-            route=self._route(request),
-            route_full=rules.redact(_sent_path(request), query),
+            route=route,
+            route_full=rules.redact(rules.path(path, route), query),
             method=known_method(scope["method"]),
             status_code=status,
             duration_ms=_milliseconds(request.ended_ns - request.started_ns),
             ttfb_ms=_milliseconds(request.response_started_ns - request.started_ns)
             if request.response_started_ns
             else None,
-            user_id=self._user(request),
+            user_id=self._privacy.user(user),
             error_type=request.error_type or (str(status) if status >= _SERVER_ERROR else None),
             query_params=params,
             query_params_normalized=pattern,
@@ -119,12 +123,15 @@ class EventBuilder:
             user: object = request.user_id
             if user is None and self._user_of is not None:
                 user = self._user_of(Request(request.scope))
+                if inspect.iscoroutine(user):  # which `instrument` cannot see of every callable
+                    user.close()
+                    raise TypeError("user_of is async and must be a plain function")
             if user is None:
                 user = _on_spans(request)
             if user is None:
                 user = _authenticated(request.scope.get("user"))
-            return self._privacy.user(user)
-        except Exception as error:  # noqa: BLE001 - code of the application's; the rest of the event is still right
+            return None if user is None else str(user)
+        except FOREIGN_ERRORS as error:  # the rest of the event is still right
             request.problem = error
             return None
 
@@ -134,7 +141,7 @@ class EventBuilder:
         found = {
             "client_address": peer[0] if peer else None,
             "user_agent": _header(headers, b"user-agent"),
-            "referrer": _header(headers, b"referer"),
+            "referrer": self._address(_header(headers, b"referer")),
             "session_id": next(
                 filter(None, (each.get("session.id") for each in _attributes(request))),
                 _header(headers, b"x-session-id"),
@@ -145,6 +152,9 @@ class EventBuilder:
             for name, value in found.items()
             if value is not None and name in self._privacy.client_fields
         }
+
+    def _address(self, text: str | None) -> str | None:
+        return None if text is None else self._privacy.params.redact(*text.partition("?")[::2])
 
 
 _CLIENT_HEADERS: Final = frozenset({b"user-agent", b"referer", b"x-session-id"})

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from otel_analytics.params import IGNORED_IN_PATTERN, ParamRules, looks_secret
+from otel_analytics.params import IGNORED_IN_PATTERN, ParamRules, looks_secret, without_id
 from otel_analytics.record import (
     MAX_PARAM_LENGTH,
     MAX_PARAMS,
@@ -150,7 +150,7 @@ def test_further_names():
         "client_secret", "clientSecret", "token", "access_token", "accesstoken", "id_token", "refreshToken",
         "password", "new-password", "passwd", "pwd", "userpassword", "signature", "sig", "X-Amz-Signature",
         "X-Amz-Credential", "X-Amz-Security-Token", "X-Goog-Signature", "AWSAccessKeyId-Signature", "jwt",
-        "oauth",
+        "oauth", "AWSAccessKeyId", "private_key",
     ],
 )  # fmt: skip
 def test_names_of_secrets(name):
@@ -196,6 +196,48 @@ def test_secrets_of_an_address_within_a_value_are_hidden(value, hidden, times):
     assert full.endswith("&q=1")
     if hidden == value:
         assert full == f"/?url={encoded}&q=1"
+
+
+JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhZGEifQ.Zq9_Zq9-Zq9"
+
+
+@pytest.mark.parametrize("value", [JWT, quote(quote(JWT.replace(".", "%2E"))), f"/next/{JWT}/x", f"x {JWT}"])
+def test_a_token_is_hidden_whatever_its_name(value):
+    params, _ = RULES.read(urlencode({"t": value}))
+    assert REDACTED in params["t"]
+    for shown in (params["t"], RULES.redact(f"/confirm/{JWT}", urlencode({"t": value}))):
+        assert "Zq9" not in shown
+        assert "eyJ" not in shown
+
+
+@pytest.mark.parametrize("text", ["eyJ", "eyJ.a", "heyJude.a.b", "a.b.c"])
+def test_what_is_no_token_stays(text):
+    assert RULES.redact(f"/{text}", f"q={text}") == f"/{text}?q={text}"
+
+
+@pytest.mark.parametrize(
+    ("route", "path"),
+    [
+        ("/reset/{token}", "/reset/{token}"),
+        ("/users/{id}/{ssn}/x", "/users/{id}/{ssn}/x"),
+        ("/auth/{id}", "/auth/7"),
+        ("(unmatched)", "/auth/7"),
+    ],
+)
+def test_a_path_with_a_secret_is_shown_as_its_template(route, path):
+    assert ParamRules(redacted=["ssn"]).path("/auth/7", route) == path
+
+
+@pytest.mark.parametrize(
+    ("path", "query"),
+    [("/users/ada%40b/x", "q=ada%40b&ada%40b=1"), ("/", "by=ada@b&by=%61da%40b"), ("/ada@b", "")],
+)
+def test_the_id_of_a_user_gives_way_to_what_stands_for_it(path, query):
+    shown_path, shown_query = without_id(path, query, "ada@b", "5d41")
+    assert shown_path == path.replace("ada%40b", "5d41").replace("ada@b", "5d41")
+    assert parse_qsl(shown_query) == [
+        (name, "5d41" if value == "ada@b" else value) for name, value in parse_qsl(query)
+    ]
 
 
 def test_a_password_in_a_path_is_hidden():
