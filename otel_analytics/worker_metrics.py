@@ -24,6 +24,7 @@ GaugeName = Literal[
     "otel_analytics_dead_letter_entries",
     "otel_analytics_partitions_ahead",
     "otel_analytics_rankings_kept_timestamp_seconds",
+    "otel_analytics_ledger_missing",
     "otel_analytics_redis_may_evict",
     "otel_analytics_redis_memory_used_bytes",
     "otel_analytics_redis_memory_max_bytes",
@@ -63,6 +64,7 @@ _GAUGES: Final[dict[GaugeName, str]] = {
     "otel_analytics_dead_letter_entries": "Entries among the dead letters, to be replayed or purged.",
     "otel_analytics_partitions_ahead": "Days after today that have a partition, -1 where today has none.",
     "otel_analytics_rankings_kept_timestamp_seconds": "When rankings were last kept; absent where never.",
+    "otel_analytics_ledger_missing": "Events accepted that are nowhere; below zero, more than were accepted.",
     "otel_analytics_redis_may_evict": "1 where Redis may delete the stream to make room, else 0.",
     "otel_analytics_redis_memory_used_bytes": "Memory that Redis uses.",
     "otel_analytics_redis_memory_max_bytes": "Memory that Redis may use; absent where it has no limit.",
@@ -150,6 +152,10 @@ class WorkerMetrics(Collector):
         if rankings_kept is not None:
             self._gauges["otel_analytics_rankings_kept_timestamp_seconds"] = rankings_kept
 
+    def observe_audit(self, missing: int) -> None:
+        """Take over how many accepted events are neither stored nor dead nor on the stream."""
+        self._gauges["otel_analytics_ledger_missing"] = missing
+
     def observe_ledger(self, rows: Sequence[LedgerRow], dropped: Mapping[str, int]) -> None:
         """Take over the ledger.
 
@@ -171,8 +177,8 @@ class WorkerMetrics(Collector):
         """Take over the absolute ranking, best first."""
         scores: dict[tuple[str, str, str], float] = {}
         for figures, score, _ in best:
-            # Patterns that are the same once cut have one series, that of the better.
-            scores.setdefault((figures.method, figures.route, _readable(figures.pattern)), score)
+            # Patterns with the same names have one series, that of the best.
+            scores.setdefault((figures.method, figures.route, _names(figures.pattern)), score)
         self._scores = scores
 
     def collect(self) -> Iterator[Metric]:
@@ -202,12 +208,10 @@ class WorkerMetrics(Collector):
         yield HistogramMetricFamily(BATCH_SECONDS, "Time to store a batch.", buckets, self._batch_seconds)
 
 
-def _readable(pattern: str) -> str:
-    """A parameter pattern as it would stand in a URL, but unescaped and of bounded length; `-` for none."""
-    pairs = (
-        f"{name}={value}"
-        for name, values in json.loads(pattern).items()
-        for value in (values if isinstance(values, list) else [values])
-    )
-    text = "".join(c if c.isprintable() else "?" for c in "&".join(pairs)) or "-"
+def _names(pattern: str) -> str:
+    """The names of a pattern's parameters, in so many characters at most; `-` for none.
+
+    Not their values: whoever may scrape need not know what somebody looked for.
+    """
+    text = "".join(c if c.isprintable() else "?" for c in "&".join(json.loads(pattern))) or "-"
     return text if len(text) <= PATTERN_LENGTH else f"{text[: PATTERN_LENGTH - 1]}\N{HORIZONTAL ELLIPSIS}"

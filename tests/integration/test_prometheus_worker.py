@@ -161,7 +161,7 @@ def test_the_ranking_is_among_the_metrics(settings):
             NOW - 2 * HOUR, route=route, duration_ms=duration, query_params_normalized=pattern, user_id="ann"
         )
         for route, duration, pattern, times in (
-            ("/slow", 900.0, {"q": ["x", "y"], "sort": "é\n"}, 3),
+            ("/slow", 900.0, {"q": ["x", "y"], "é\n": "x"}, 3),
             ("/busy", 200.0, {}, 20),
             ("/third", 200.0, {}, 2),
             ("/quick", 5.0, {}, 50),
@@ -176,11 +176,11 @@ def test_the_ranking_is_among_the_metrics(settings):
         scores = {key[1:]: value for key, value in figures(registry).items() if "score" in key[0]}
     assert scores == {
         ("GET", "/busy", "-"): pytest.approx(20 * 10 + 2 + 0.1),
-        ("GET", "/slow", "q=x&q=y&sort=é?"): pytest.approx(3 * 10 + 9 + 0.1),
+        ("GET", "/slow", "q&é?"): pytest.approx(3 * 10 + 9 + 0.1),
     }
 
 
-def test_patterns_that_look_alike_once_cut_are_one_series():
+def test_patterns_with_the_same_names_are_one_series():
     def scored(pattern, score):
         return Scored(
             PatternFigures("/a", "GET", pattern, *[0] * (len(PatternFigures._fields) - 3)), score, True
@@ -189,7 +189,35 @@ def test_patterns_that_look_alike_once_cut_are_one_series():
     metrics, registry = WorkerMetrics(), CollectorRegistry()
     registry.register(metrics)
     long = "x" * PATTERN_LENGTH
-    metrics.rank([scored(f'{{"q": "{long}1"}}', 9.0), scored(f'{{"q": "{long}2"}}', 8.0)])
+    metrics.rank([scored(f'{{"q": "1", "{long}": ""}}', 9.0), scored(f'{{"q": "2", "{long}": ""}}', 8.0)])
     (key,) = [key for key in figures(registry) if "score" in key[0]]
     assert figures(registry)[key] == 9.0
-    assert (len(key[3]), key[3][:3], key[3][-1]) == (PATTERN_LENGTH, "q=x", "…")
+    assert (len(key[3]), key[3][:3], key[3][-1]) == (PATTERN_LENGTH, "q&x", "…")
+
+
+def test_what_is_missing_shows(settings, caplog):
+    produce(settings.redis_url, [make_event()], [make_event()])
+    assert after_a_run(settings)["otel_analytics_ledger_missing",] == 0
+    produce(settings.redis_url, [make_event()] * 3, [make_event()])
+    with raw_redis(settings.redis_url) as client:
+        client.xtrim("route_analytics:stream", maxlen=1, approximate=False)
+    assert after_a_run(settings)["otel_analytics_ledger_missing",] == 3
+    assert "3 events were accepted and are neither stored nor dead" in caplog.text
+
+
+def test_a_server_that_may_evict_meanwhile_is_said_once(settings, caplog):
+    registry = CollectorRegistry()
+    with (
+        Worker(settings, clock=lambda: NOW, registry=registry) as worker,
+        raw_redis(settings.redis_url) as client,
+    ):
+        worker.run_once()
+        client.config_set("maxmemory-policy", "allkeys-lru")
+        try:
+            for _ in range(2):
+                worker._due.clear()
+                worker._observe()
+        finally:
+            client.config_set("maxmemory-policy", "noeviction")
+        assert figures(registry)["otel_analytics_redis_may_evict",] == 1
+    assert caplog.text.count("was switched to maxmemory-policy allkeys-lru") == 1
