@@ -49,6 +49,7 @@ class PostgresSpanExporter(EventSpanExporter):
         first_day = partitions.oldest_day(now, self.settings.raw_retention_days)
         tomorrow = now.date() + dt.timedelta(days=1)
         with transaction(connection):
+            ledger.make_durable(connection)
             inserted = insert_making_partitions(connection, events, first_day=first_day, last_day=tomorrow)
             if dropped:
                 hour = now.replace(minute=0, second=0, microsecond=0)
