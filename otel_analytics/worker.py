@@ -17,12 +17,14 @@ from otel_analytics.analyze import absolute
 from otel_analytics.analyze.candidates import candidates
 from otel_analytics.errors import SettingsError, StoreUnavailable, StreamUnavailable
 from otel_analytics.ingest import Batch, Clock, Ingest, Stored
+from otel_analytics.ledger import audit
 from otel_analytics.maintenance import Maintained, maintain, partitions_ahead
 from otel_analytics.rollup import HOUR, Schedule, rollup_touched
 from otel_analytics.settings import Settings, without_password
 from otel_analytics.store import hourly, kept_rankings, ledger, migrations, rankings
 from otel_analytics.store.connection import Connection, connect
-from otel_analytics.stream import Consumer, Inspector
+from otel_analytics.stream import Consumer, DeadLetters, Inspector
+from otel_analytics.stream.inspector import LAG_LIMIT
 from otel_analytics.stream.keys import id_parts
 from otel_analytics.worker_metrics import MOST_CANDIDATES, WorkerMetrics
 
@@ -31,14 +33,15 @@ _log = logging.getLogger(__name__)
 _BLOCK_SECONDS: Final = 1.0
 """How long a read waits for an entry, and so how long a stop may take to be noticed."""
 _OBSERVE_SECONDS: Final = 5.0
-_LOOK_AT_REDIS_SECONDS: Final = 60.0
+_AUDIT_SECONDS: Final = 60.0
 _RANK_SECONDS: Final = 300.0
 _RANK_AGAIN_SECONDS: Final = 15.0
 """While there is nothing to rank yet."""
 _RANK_SHARE: Final = 20
 """A ranking rests this many times as long as it took, so it costs 5 % of the time at most."""
-_TRIM_SECONDS: Final = 30.0
+_TRIM_SECONDS: Final = 10.0
 _MAINTAIN_SECONDS: Final = 3_600.0
+_DAY_SECONDS: Final = 86_400
 _REPORT_SECONDS: Final = 60.0
 _FIRST_PAUSE_SECONDS: Final = 0.2
 _LONGEST_PAUSE_SECONDS: Final = 30.0
@@ -67,11 +70,23 @@ class _Stream:
             key_prefix=settings.key_prefix,
             claim_idle_seconds=settings.claim_idle_seconds,
         )
+        self.letters = DeadLetters(settings.redis_url, key_prefix=settings.key_prefix)
         self.ingest = Ingest(self.consumer, settings, clock)
+
+    def purge_letters(self, retention_days: int) -> None:
+        """Discard the dead letters that nobody could replay any more: their events would be too old."""
+        oldest = self.inspector.clock() - retention_days * _DAY_SECONDS
+        purged = self.letters.purge(self.letters.ids(int(oldest * 1_000)))
+        if purged:
+            _log.warning(
+                "discarded %d dead letters older than raw_retention_days; the ledger counts them as purged",
+                purged,
+            )
 
     def close(self) -> None:
         self.consumer.close()
         self.inspector.close()
+        self.letters.close()
 
 
 class Worker:
@@ -107,6 +122,8 @@ class Worker:
         self._schedule = Schedule(settings.rollup_interval_seconds)
         self._due: dict[str, float] = {}
         self._unreported = Stored()
+        self._missing = 0
+        self._may_evict = False
 
     def __enter__(self) -> Self:
         return self
@@ -160,6 +177,7 @@ class Worker:
         hours = self.rollup(stop)
         self.trim()
         self._observe()
+        self._audit()
         return Run(events, hours)
 
     def run(self, stop: threading.Event) -> None:
@@ -210,7 +228,10 @@ class Worker:
 
     def maintain(self) -> Maintained:
         """Make partitions ahead and take away what is older than its retention."""
-        return maintain(self._connection(), self._settings, now=self._clock())
+        maintained = maintain(self._connection(), self._settings, now=self._clock())
+        if self._stream is not None:
+            self._stream.purge_letters(self._settings.raw_retention_days)
+        return maintained
 
     def trim(self) -> None:
         """Take entries off the stream that are stored and no longer of interest, and forget their ids."""
@@ -251,6 +272,8 @@ class Worker:
             self.maintain()
         if self._is_due("observe", _OBSERVE_SECONDS):
             self._observe()
+        if self._is_due("audit", _AUDIT_SECONDS):
+            self._audit()
         self._rank_if_due()
         if self._unreported.entries and self._is_due("report", _REPORT_SECONDS):
             self._report()
@@ -303,8 +326,34 @@ class Worker:
         if self._stream is None:
             return
         self._metrics.observe_stream(self._stream.inspector.status())
-        if self._is_due("look at Redis", _LOOK_AT_REDIS_SECONDS):
-            self._metrics.observe_redis(self._stream.inspector.server_info())
+        server = self._stream.inspector.server_info()
+        self._metrics.observe_redis(server)
+        if server.may_evict_stream and not self._may_evict:
+            # To stop would leave more on the stream for Redis to take; a worker that starts refuses.
+            _log.error(
+                "Redis was switched to maxmemory-policy %s and may delete the whole stream to make room; set"
+                " it back to noeviction. Until then, events are stored as long as there are any",
+                server.eviction_policy,
+            )
+        self._may_evict = server.may_evict_stream
+
+    def _audit(self) -> None:
+        """Look for events that are missing, unless so many wait that counting them would hold up the rest."""
+        if self._stream is None:
+            return
+        status = self._stream.inspector.status()
+        if status.pending + status.undelivered >= LAG_LIMIT:
+            return
+        report = audit(self._stream.inspector, self._connection())
+        missing = report.difference + report.lost_in_earlier_epochs
+        self._metrics.observe_audit(missing)
+        if missing != self._missing:
+            _log.warning(
+                "the books do not balance: %d events were accepted and are neither stored nor dead nor on the"
+                " stream, those of earlier epochs included; otel-analytics audit has the figures",
+                missing,
+            )
+        self._missing = missing
 
     def _observe_store(self) -> None:
         connection, now = self._connection(), self._clock()
@@ -338,6 +387,10 @@ class Worker:
             # The entries stay pending and come again. To hold on to them could mean to wait for a stream that
             # is gone.
             self._in_hand = None
+            # A Redis that is full refuses dead letters, and only this makes room for them.
+            if self._is_due("trim", _TRIM_SECONDS):
+                with suppress(StoreUnavailable, StreamUnavailable):
+                    self.trim()
         if self._is_due("observe", _OBSERVE_SECONDS):
             with suppress(StoreUnavailable, StreamUnavailable):
                 observe()

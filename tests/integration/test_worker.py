@@ -244,6 +244,31 @@ def test_old_data_goes_and_days_ahead_are_there(settings):
     assert books(settings).drops == {}
 
 
+def test_old_dead_letters_go_and_are_counted(settings, caplog):
+    def dead():
+        with raw_redis(settings.redis_url) as client:
+            return client.xlen(f"{PREFIX}:dead")
+
+    produce(settings.redis_url, [make_event(status_code=999)], [make_event(status_code=999)])
+    with make_worker(settings) as worker:
+        worker.run_once()
+    with raw_redis(settings.redis_url) as client:
+        (_, content), _ = client.xrange(f"{PREFIX}:dead")
+        client.delete(f"{PREFIX}:dead")
+        seconds = client.time()[0]
+        for age in (31, 29):  # days
+            client.xadd(f"{PREFIX}:dead", content, f"{(seconds - age * 86_400) * 1_000}-0")
+    with make_worker(settings) as worker:
+        worker.maintain()
+        assert dead() == 1
+        worker.maintain()
+    assert dead() == 1
+    assert caplog.text.count("discarded 1 dead letters older than raw_retention_days") == 1
+    report = books(settings)
+    assert report.balanced
+    assert (report.dead, report.purged) == (2, 1)
+
+
 def test_metrics_tell_what_was_done_and_what_waits(settings):
     registry = CollectorRegistry()
     produce(settings.redis_url, [make_event(NOW - 3 * HOUR), make_event(status_code=999)], [make_event()])
