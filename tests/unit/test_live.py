@@ -1,4 +1,6 @@
 import datetime as dt
+import re
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -7,6 +9,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from otel_analytics import worker_metrics
 from otel_analytics.errors import SettingsError
 from otel_analytics.live.metrics import (
     CounterName,
@@ -221,6 +224,22 @@ def test_names_keep_to_the_rules_of_prometheus(registry):
     families = {family.name: family for family in registry.collect()}
     for name in (*get_args(CounterName), *get_args(GaugeName), *get_args(HistogramName)):
         assert families[name.removesuffix("_total")].documentation
+
+
+def test_each_metric_of_application_and_worker_is_on_the_page():
+    page = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
+    described = re.findall(r"^\| `(\w+)` \| (\w+) \|", page, re.MULTILINE)
+    told = [
+        *((name, "histogram") for name in get_args(HistogramName)),
+        *((name, "gauge") for name in (*get_args(GaugeName), *get_args(worker_metrics.GaugeName))),
+        *((name, "counter") for name in get_args(CounterName)),
+        *((f"{name}_total", "counter") for name in get_args(worker_metrics.CounterName)),
+        *((f"{name}_total", "counter") for name in get_args(worker_metrics.LedgerName)),
+        (f"{worker_metrics.LEDGER_DROPPED}_total", "counter"),
+        (worker_metrics.BATCH_SECONDS, "histogram"),
+        (worker_metrics.CANDIDATE_SCORE, "gauge"),
+    ]
+    assert sorted(described) == sorted(told)
 
 
 def test_the_default_registry_keeps_the_figures_of_the_process():
