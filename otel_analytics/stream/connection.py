@@ -156,4 +156,4 @@ def _check_options(pool: ConnectionPool, options: Mapping[str, Any]) -> None:
 def _reason(error: Exception) -> str:
     # redis-py puts the failed command of a pipeline, and with it the events, in front of the server's words.
     text = str(error).rpartition(" of pipeline caused error: ")[2]
-    return _PLACE.sub("", " ".join(text.split())) or type(error).__name__
+    return _PLACE.sub("", " ".join(text.split())).rstrip(".") or type(error).__name__

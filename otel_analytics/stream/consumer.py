@@ -19,6 +19,7 @@ _log = logging.getLogger(__name__)
 
 MAX_BLOCK_SECONDS: Final = 5.0
 _PENDING_PAGE: Final = 1_000
+_REMOVE_PAGE: Final = 50
 _MEMORY_SHARE: Final = 0.75
 """Of what Redis may use: beyond it entries that are merely kept for reading go. The alert is at 0.8."""
 _FIRST_ID: Final = "0-0"
@@ -36,6 +37,13 @@ while at <= #ARGV do
   at = at + count + 1
 end
 redis.call('XACK', KEYS[1], ARGV[1], ARGV[2])
+return 1
+"""
+# Out of memory, Redis refuses to make a group, and without one nothing is ever taken off. It refuses only a
+# script's first write, though; so that one is a trim that takes nothing.
+_CREATE_GROUP: Final = """
+redis.call('XTRIM', KEYS[1], 'MAXLEN', '9223372036854775807')
+redis.call('XGROUP', 'CREATE', KEYS[1], ARGV[1], '0', 'MKSTREAM')
 return 1
 """
 # XGROUP DELCONSUMER forgets the consumer's pending entries, so it must not have any.
@@ -169,7 +177,7 @@ class Consumer:
             name = consumer["name"].decode(errors="replace")
             if not self._is_orphan(name):
                 continue
-            while pending := self._pending_ids(name):
+            while pending := self._pending_ids("-", "+", name):
                 # IDLE makes the next claim, ours or another worker's, find them due.
                 self._connection.call(
                     "XCLAIM", self._keys.stream, GROUP, self.name, 0, *pending,
@@ -190,7 +198,7 @@ class Consumer:
                 do not stop the producers.
         """
         try:
-            boundary = self._processed_boundary()
+            boundary, last_delivered = self._processed_boundary()
         except Refused as error:
             if error.code not in ("NOGROUP", "no"):
                 raise
@@ -205,7 +213,9 @@ class Consumer:
             command = ("XTRIM", self._keys.stream, "MINID", "=", first_id)
             trimmed, length = self._connection.together(command, ("XLEN", self._keys.stream), atomic=False)
             removed += int(trimmed)
-            if first_id == boundary or (int(length) <= max_entries // 2 and not self._memory_is_short()):
+            if first_id == boundary:
+                return Trimmed(removed + self._remove_between(boundary, last_delivered), first_id)
+            if int(length) <= max_entries // 2 and not self._memory_is_short():
                 return Trimmed(removed, first_id)
             keep_ms //= 2
 
@@ -252,29 +262,54 @@ class Consumer:
 
     def _forget_deleted(self) -> None:
         """Acknowledge entries that somebody deleted while they were pending; Redis 7 does this on its own."""
-        for entry_id in self._pending_ids(self.name):
+        for entry_id in self._pending_ids("-", "+", self.name):
             if not self._connection.call("XRANGE", self._keys.stream, entry_id, entry_id):
                 self.ack([entry_id])
                 _log.warning("entry %s was deleted from the stream before it was stored", entry_id)
 
     def _create_group(self) -> None:
         try:
-            self._connection.call("XGROUP", "CREATE", self._keys.stream, GROUP, "0", "MKSTREAM")
+            self._connection.run_script(_CREATE_GROUP, (self._keys.stream,), GROUP)
         except Refused as error:
             if error.code != "BUSYGROUP":
                 raise
 
-    def _processed_boundary(self) -> str:
-        """The smallest id that is not known to be processed, or the last delivered one where all are."""
+    def _remove_between(self, first_id: str, last_id: str) -> int:
+        """Remove entries that are acknowledged until there is memory.
+
+        An entry whose dead letters a full Redis refuses stays pending, and would keep all behind it.
+        """
+        removed = 0
+        start = first_id
+        while self._memory_is_short():
+            page = self._connection.call(
+                "XRANGE", self._keys.stream, start, f"({last_id}", "COUNT", _REMOVE_PAGE
+            )
+            if not page:
+                break
+            ids = [entry_id.decode() for entry_id, _ in page]
+            pending = set(self._pending_ids(ids[0], ids[-1]))
+            done = [entry_id for entry_id in ids if entry_id not in pending]
+            if done:
+                removed += int(self._connection.call("XDEL", self._keys.stream, *done))
+            start = f"({ids[-1]}"
+        return removed
+
+    def _processed_boundary(self) -> tuple[str, str]:
+        """The smallest id that is not known to be processed, and the last delivered one.
+
+        The two are the same where everything is processed.
+        """
         # No transaction: a Redis that is full refuses even one that only reads. What is delivered after the
         # first answer is beyond it.
         groups, pending = self._connection.together(
             ("XINFO GROUPS", self._keys.stream), ("XPENDING", self._keys.stream, GROUP), atomic=False
         )
-        ids: list[bytes] = [group["last-delivered-id"] for group in groups if group["name"] == GROUP.encode()]
-        if pending["pending"]:
-            ids.append(pending["min"])
-        return min((each.decode() for each in ids), key=id_parts)
+        last: list[bytes] = [
+            group["last-delivered-id"] for group in groups if group["name"] == GROUP.encode()
+        ]
+        ids = [*last, pending["min"]] if pending["pending"] else last
+        return min((each.decode() for each in ids), key=id_parts), last[0].decode()
 
     def _memory_is_short(self) -> bool:
         try:
@@ -295,10 +330,11 @@ class Consumer:
             return []
         return consumers
 
-    def _pending_ids(self, consumer: str) -> list[str]:
+    def _pending_ids(self, first_id: str, last_id: str, *of_consumer: str) -> list[str]:
         reply = self._connection.call(
-            "XPENDING", self._keys.stream, GROUP, "-", "+", _PENDING_PAGE, consumer, parse_detail=True
-        )
+            "XPENDING", self._keys.stream, GROUP, first_id, last_id, _PENDING_PAGE, *of_consumer,
+            parse_detail=True,
+        )  # fmt: skip
         return [each["message_id"].decode() for each in reply]
 
     def _is_orphan(self, consumer: str) -> bool:

@@ -44,6 +44,11 @@ class Proxy:
         """End of the black hole; what was held goes through."""
         self._open.set()
 
+    def turn_to(self, port):
+        """Lead to another server from now on; who is connected has to connect again."""
+        self._target = port
+        self.break_connections()
+
     def break_connections(self):
         """Close all that are open."""
         for each in list(self._sockets):

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from unittest import mock
@@ -82,6 +83,14 @@ class RedisServer(_Server):
         with raw_redis(self.url) as client:
             for name, value in options.items():
                 client.config_set(name.replace("_", "-"), value)
+
+    def lose_power(self, unwritten_seconds):
+        """End it as if the last seconds had been in the memory of the machine and not on its disk."""
+        file = max(self.directory.rglob("*.aof"), key=lambda file: file.stat().st_mtime)
+        written = file.stat().st_size
+        time.sleep(unwritten_seconds)
+        self.kill()
+        os.truncate(file, written)
 
     @property
     def pid(self):
