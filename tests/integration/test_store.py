@@ -8,7 +8,7 @@ from backend import DAY, HOUR, NOW, make_event, random_events, raw_postgres, sca
 from otel_analytics.errors import RejectedRows, StoreUnavailable
 from otel_analytics.record import Event
 from otel_analytics.store import partitions
-from otel_analytics.store.connection import MissingPartition, connect, transaction
+from otel_analytics.store.connection import MissingPartition, connect, snapshot, transaction
 from otel_analytics.store.events import insert_events, insert_making_partitions, insert_or_reject
 from otel_analytics.store.hourly import touched_hours
 
@@ -211,3 +211,40 @@ def test_a_statement_timeout_may_be_better_later(migrated_dsn):
         connection.execute("SET statement_timeout = '200ms'")
         with pytest.raises(StoreUnavailable, match="timeout"):
             insert_events(connection, [make_event()])
+
+
+LIMITS = ("lock_timeout", "idle_in_transaction_session_timeout", "statement_timeout")
+
+
+def limits(connection):
+    return [scalar(connection, "SELECT current_setting(%s)", name) for name in LIMITS]
+
+
+def test_transactions_of_an_unattended_connection_have_limits(migrated_dsn):
+    with connect(migrated_dsn, unattended=True) as connection:
+        with transaction(connection), transaction(connection):
+            assert limits(connection) == ["10s", "10s", "1min"]
+        with transaction(connection, statement_seconds=300):
+            assert limits(connection) == ["10s", "10s", "5min"]
+        with snapshot(connection):
+            assert limits(connection) == ["10s", "10s", "15min"]
+        # The session may belong to somebody else next, behind a pooler.
+        assert limits(connection) == ["0", "0", "0"]
+    with connect(migrated_dsn) as connection, transaction(connection):
+        assert limits(connection) == ["0", "0", "0"]
+
+
+def test_limits_in_the_dsn_win(migrated_dsn):
+    options = "-c%20statement_timeout%3D90s%20-c%20lock_timeout%3D1s"
+    with connect(f"{migrated_dsn}?options={options}", unattended=True) as connection:
+        assert connection.given_limit == 90
+        with transaction(connection):
+            assert limits(connection) == ["1s", "10s", "90s"]
+
+
+def test_a_silent_server_is_given_up(migrated_dsn):
+    with connect(migrated_dsn, unattended=True) as connection:
+        connection.patience = 0.3
+        with pytest.raises(psycopg.OperationalError, match="no answer"):
+            connection.execute("SELECT pg_sleep(20)")
+        assert connection.closed
