@@ -27,6 +27,8 @@ _SUCCESS: Final = range(200, 300)
 _WITHOUT_BODY: Final = (204, 304)
 """RFC 9112, section 6.3: the response ends with its headers."""
 _FIRST_SERVER_ERROR: Final = 500
+_LONGEST_LENGTH: Final = 19
+"""Digits of a body's length; Python refuses to read some thousand of them."""
 
 
 class Observer(Protocol):
@@ -211,7 +213,8 @@ class Exchange:
         request = self._request
         for name, value in headers:
             if name == b"content-length":
-                self._response_length = int(value) if value.isdigit() else None
+                readable = value.isdigit() and len(value) <= _LONGEST_LENGTH
+                self._response_length = int(value) if readable else None
         if request.cache_status is None:
             request.cache_status = cache_status.read(headers)
         if request.status_code in _SUCCESS and request.scope["method"] in SAFE_METHODS:

@@ -1,5 +1,6 @@
 """What is known of the request that is being served, and how application code adds to it."""
 
+import asyncio
 import itertools
 import random
 import time
@@ -12,6 +13,10 @@ from otel_analytics.record import MAX_TEXT_LENGTH, clean_text
 
 _random: Final = random.SystemRandom()
 _ID_BITS: Final = 64
+
+FOREIGN_ERRORS: Final = (Exception, asyncio.CancelledError, SystemExit)
+"""What code of the application's that is called on behalf of an event may raise and it is no reason to end
+anything. Ctrl-C goes on."""
 
 
 class EventIds:
@@ -76,7 +81,7 @@ class ObservedRequest:
         self.inner_span: Span | None = None
         self.span_user: object = None
         self.tracing_failed = False
-        self.problem: Exception | None = None
+        self.problem: BaseException | None = None
         self.response_started_ns = 0
         self.ended_ns = 0
         self.status_code = 0
@@ -129,6 +134,6 @@ def set_cache_status(status: str) -> None:
 def _text_of(value: object, request: ObservedRequest) -> str | None:
     try:
         return clean_text(str(value), MAX_TEXT_LENGTH)
-    except Exception as error:  # noqa: BLE001 - code of the application's, which is not to fail because of this call
+    except FOREIGN_ERRORS as error:
         request.problem = error
         return None

@@ -160,7 +160,7 @@ class Runtime:
         except Exception as error:  # noqa: BLE001
             self.failed(error)
 
-    def failed(self, error: Exception) -> None:
+    def failed(self, error: BaseException) -> None:
         """Count an error of ours, and log it the first time."""
         if self._pipeline is not None:
             self._pipeline.capture_error()
