@@ -1,7 +1,6 @@
 """From the request observed to the event."""
 
 import inspect
-import inspect
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
@@ -124,9 +123,6 @@ class EventBuilder:
             user: object = request.user_id
             if user is None and self._user_of is not None:
                 user = self._user_of(Request(request.scope))
-                if inspect.iscoroutine(user):  # which `instrument` cannot see of every callable
-                    user.close()
-                    raise TypeError("user_of is async and must be a plain function")
                 if inspect.iscoroutine(user):  # which `instrument` cannot see of every callable
                     user.close()
                     raise TypeError("user_of is async and must be a plain function")

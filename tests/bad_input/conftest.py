@@ -15,7 +15,7 @@ def one_redis(_redis_server):
 @pytest.fixture(scope="session")
 def both(_redis_server, tmp_path_factory):
     """By the source of spans: the application instrumented, with all fields on, and the same bare."""
-    started, folder = {}, tmp_path_factory.mktemp
+    started = {}
 
     def named(source):
         if source not in started:
