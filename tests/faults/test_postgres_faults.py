@@ -17,6 +17,7 @@ from fault_servers import PostgresServer
 from scene import make_event
 from waiting import until
 
+pytestmark = pytest.mark.timeout(600)
 OURS = "starts_with(application_name, 'otel-analytics')"
 SLOWEST_OFFER_SECONDS = 0.5
 """What a request may notice on a busy machine. An offer that waited for PostgreSQL would take seconds."""
@@ -48,7 +49,7 @@ class Traffic:
         settings = dataclasses.replace(here.settings, postgres_dsn=dsn or here.settings.postgres_dsn)
         self.loads = [
             here.load(rate=700, make=make),
-            here.load(rate=300, make=make, settings=dataclasses.replace(settings, exporter="postgres")),
+            here.load(rate=200, make=make, settings=dataclasses.replace(settings, exporter="postgres")),
         ]
         self.worker = here.worker(postgres_dsn=settings.postgres_dsn)
         until(lambda: all(load.exporter.accepted for load in self.loads))
