@@ -49,9 +49,7 @@ def metric_files(directory: Path) -> Iterator[list[MetricFile]]:
         fcntl.flock(lock, fcntl.LOCK_SH)
         generation = _generations(directory)[-1:]
         found = [file for each in (directory, *generation) for file in files(each)]
-        # A worker that is killed between making a file and sizing it leaves an empty one, on which
-        # prometheus_client fails for good.
-        yield [file for file in found if _size(file.path)]
+        yield [file for file in found if _counts(file)]
 
 
 def read(file: MetricFile) -> Iterator[tuple[str, float, float]]:
@@ -59,6 +57,12 @@ def read(file: MetricFile) -> Iterator[tuple[str, float, float]]:
     values = MmapedDict.read_all_values_from_file(str(file.path))  # type: ignore[no-untyped-call]
     for key, value, timestamp, _ in values:
         yield key, value, timestamp
+
+
+def _counts(file: MetricFile) -> bool:
+    # A worker that is killed between making a file and sizing it leaves an empty one, on which prometheus_client
+    # fails for good.
+    return bool(_size(file.path)) and (not file.ends_with_its_process or has_living_owner(file))
 
 
 def _is_free(lock: IO[str]) -> bool:

@@ -106,9 +106,10 @@ def test_a_reader_is_not_disturbed_by_a_fold(tmp_path):
     write(tmp_path, f"counter_{nobody()}.db", {"c": 1.0})
     with metric_files(tmp_path) as found:
         write(tmp_path, f"counter_{nobody()}.db", {"c": 1.0})
+        write(tmp_path, f"gauge_livesum_{nobody()}.db", {"g": 1.0})
         assert shown(tmp_path) == {"c": 2.0}
         assert all(file.path.exists() for file in found)
-        assert len(file_names(tmp_path)) == 2
+        assert len(file_names(tmp_path)) == 3
     assert shown(tmp_path) == {"c": 2.0}
     assert file_names(tmp_path) == ["counter_0.db"]
 
