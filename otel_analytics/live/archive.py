@@ -60,8 +60,8 @@ def read(file: MetricFile) -> Iterator[tuple[str, float, float]]:
 
 
 def _counts(file: MetricFile) -> bool:
-    # A worker that is killed between making a file and sizing it leaves an empty one, on which prometheus_client
-    # fails for good.
+    # A worker that is killed between making a file and sizing it leaves an empty one, on which
+    # prometheus_client fails for good.
     return bool(_size(file.path)) and (not file.ends_with_its_process or has_living_owner(file))
 
 
