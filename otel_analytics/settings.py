@@ -5,6 +5,7 @@ import difflib
 import math
 import os
 import re
+import stat
 import tomllib
 import typing
 from collections.abc import Callable, Mapping
@@ -18,6 +19,8 @@ ENV_PREFIX: Final = "OTEL_ANALYTICS_"
 CONFIG_FILE: Final = "otel-analytics.toml"
 # name = value, the value in single quotes where it holds spaces; a backslash escapes
 _LIBPQ_PAIR: Final = re.compile(r"(\w+)\s*=\s*('(?:[^'\\]|\\.)*'|(?:[^\s'\\]|\\.)*)")
+_HOSTS: Final = re.compile(r"(?:\[[^]]*\]|[^:,]*)(?::\d*)?(?:,(?:\[[^]]*\]|[^:,]*)(?::\d*)?)*")
+_PASSWORD: Final = re.compile(r"://[^/?#]*:[^/?#]*@|password")
 _SHOWN_LIBPQ_KEYS: Final = ("host", "hostaddr", "port", "dbname", "user", "service")
 _A_YEAR: Final = 366 * 86_400
 """Seconds. To wait for longer is a mistake, and far longer than this a clock overflows."""
@@ -179,7 +182,8 @@ def without_password(url: str) -> str:
     authority, slash, path = rest.partition("?")[0].partition("/")
     user_and_password, _, host = authority.rpartition("@")
     # A password that was not percent-encoded puts its end where the host, the path or the query should be.
-    if "@" in rest[len(authority) :] or "@" in user_and_password:
+    # Where the host was forgotten, it stands for the port.
+    if "@" in rest[len(authority) :] or "@" in user_and_password or not _HOSTS.fullmatch(host):
         return f"{scheme}://(unreadable)"
     user = user_and_password.partition(":")[0]
     return f"{scheme}://{user}{'@' if user else ''}{host}{slash}{path}"
@@ -191,6 +195,19 @@ def source(
     """Where `load` finds settings: the TOML file, if any, and the names of the environment variables."""
     environ = os.environ if environ is None else environ
     return _config_path(environ, config_file), sorted(name for name in environ if name.startswith(ENV_PREFIX))
+
+
+def exposed_secrets(path: Path) -> list[str]:
+    """The settings of a TOML file that hold a secret, where every user of the machine may read the file.
+
+    Raises:
+        SettingsError: The file cannot be read.
+    """
+    values = _from_file(path)
+    if not path.stat().st_mode & stat.S_IROTH:
+        return []
+    secret = {name for name in values if not _FIELDS[name].repr}
+    return sorted(name for name in secret if name == "hash_key" or _PASSWORD.search(values[name]))
 
 
 def _config_path(environ: Mapping[str, str], config_file: str | os.PathLike[str] | None) -> Path | None:

@@ -44,6 +44,9 @@ def _settings_finding(command: CommandContext) -> "Finding":
     from otel_analytics.findings import Finding
 
     path, variables = settings.source(config_file=command.config_file)
+    if path and (exposed := settings.exposed_secrets(path)):
+        message = f"every user of this machine may read {path}, which holds {', '.join(exposed)}"
+        return Finding("settings", "warning", message, f"chmod o-r {path}")
     sources = ([str(path)] if path else []) + variables
     message = (
         f"from {', '.join(sources)}" if sources else "all defaults: no file, and no OTEL_ANALYTICS_ variable"
