@@ -11,7 +11,7 @@ format ?=
 min_requests ?=
 min_latency ?=
 
-.PHONY: help demo demo-once test bench-replay bench-advice bench-sizing lint format docs dashboards previews lock clean cache-analysis cache-analysis-relative
+.PHONY: help demo demo-once test faults bench-replay bench-advice bench-sizing lint format docs dashboards previews lock clean cache-analysis cache-analysis-relative
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -34,7 +34,11 @@ demo-once: $(READY) ## The same, and exit after the rankings
 
 test: $(READY) ## Run all tests, fast ones first
 	@$(BIN)/python -m pytest tests/unit -n 2 -q
-	@$(BIN)/python -m pytest tests/contract tests/integration tests/acceptance tests/security -n 2 --dist loadgroup
+	@$(BIN)/python -m pytest tests/contract tests/integration tests/acceptance tests/security \
+		tests/faults -n 2 --dist loadgroup
+
+faults: $(READY) ## Kill, stop, fill and cut off everything, for long, and print what came of it
+	@$(BIN)/python -m pytest tests/faults --long --timeout 1200 -q
 
 bench-replay: $(READY) ## Measure the replay with 1 and 10 million requests
 	@$(BIN)/python bench/replay.py
