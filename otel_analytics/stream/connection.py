@@ -2,10 +2,10 @@
 
 import inspect
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import redis
 from redis.backoff import NoBackoff
@@ -33,6 +33,7 @@ _FILES: Final = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 _PLACE: Final = re.compile(r".*@user_script: ?\d+: -?(?=\S)| script: [0-9a-f]+, on @user_script:\d+\.?$")
 
 Command = Sequence[str | bytes | int]
+_Reply = TypeVar("_Reply")
 
 
 class Refused(StreamUnavailable):
@@ -48,7 +49,11 @@ class Refused(StreamUnavailable):
 
 
 class Connection:
-    """A Redis server reached without retries: whoever calls decides what is safe to repeat."""
+    """A Redis server reached without retries: whoever calls decides what is safe to repeat.
+
+    The server may be any node of a cluster, as long as all keys are in one slot. A node that does not hold
+    them has done nothing and names the one that does, which is asked from then on, until it fails.
+    """
 
     def __init__(self, url: str, *, reply_timeout_seconds: float = REPLY_TIMEOUT_SECONDS) -> None:
         """Prepare the connection; nothing is sent yet.
@@ -82,9 +87,11 @@ class Connection:
             "decode_responses": False,
             **_ANONYMOUS,
         }
-        pool = ConnectionPool(**{**defaults, **options, **ours})
+        self._options = {**defaults, **options, **ours}
+        pool = ConnectionPool(**self._options)
         _check_options(pool, options)
-        self._client: Any = redis.Redis(connection_pool=pool)  # Any, as its methods have no useful types
+        self._given: Any = redis.Redis(connection_pool=pool)  # Any, as its methods have no useful types
+        self._client: Any = self._given
 
     def call(self, *command: str | bytes | int, **shape: bool) -> Any:
         """Send one command and return its reply.
@@ -97,8 +104,7 @@ class Connection:
             Refused: Redis answered with an error.
             StreamUnavailable: Redis did not answer.
         """
-        with self._translated():
-            return self._client.execute_command(*command, **shape)
+        return self._send(lambda client: client.execute_command(*command, **shape))
 
     def together(self, *commands: Command, atomic: bool = True) -> list[Any]:
         """Send the commands in one round trip, as a transaction if `atomic`, and return their replies.
@@ -107,11 +113,15 @@ class Connection:
             Refused: Redis answered one of them with an error.
             StreamUnavailable: Redis did not answer.
         """
-        with self._translated(), self._client.pipeline(transaction=atomic) as pipeline:
-            for command in commands:
-                pipeline.execute_command(*command)
-            replies: list[Any] = pipeline.execute()
-        return replies
+
+        def send(client: Any) -> list[Any]:
+            with client.pipeline(transaction=atomic) as pipeline:
+                for command in commands:
+                    pipeline.execute_command(*command)
+                replies: list[Any] = pipeline.execute()
+                return replies
+
+        return self._send(send)
 
     def run_script(self, script: str, keys: Sequence[str], *arguments: str | bytes | int) -> Any:
         """Run Lua on the server, where it is atomic. Raises like `call`."""
@@ -119,13 +129,42 @@ class Connection:
 
     def close(self) -> None:
         """Close the sockets. The object may not be used afterwards."""
-        self._client.connection_pool.disconnect()
+        self._go_back()
+        self._given.connection_pool.disconnect()
+
+    def _send(self, send: Callable[[Any], _Reply]) -> _Reply:
+        with self._translated():
+            try:
+                return send(self._client)
+            except redis.exceptions.MovedError as moved:
+                if "host" not in self._options:  # a socket of this machine
+                    raise
+                self._go_to(moved.host or self._options["host"], moved.port)
+                return send(self._client)
+
+    def _go_to(self, host: str, port: int) -> None:
+        self._go_back()
+        node = {**self._options, "host": host, "port": port}
+        self._client = redis.Redis(connection_pool=ConnectionPool(**node))
+
+    def _go_back(self) -> None:
+        if self._client is not self._given:
+            self._client.connection_pool.disconnect()
+            self._client = self._given
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
         try:
             yield
+        except redis.exceptions.ClusterCrossSlotError as error:
+            raise Refused(
+                f"Redis at {self._shown_url} is a cluster, and the keys are in different slots of it; set"
+                " key_prefix to a name in braces, such as {route_analytics}",
+                "CROSSSLOT",
+            ) from error
         except redis.ResponseError as error:
+            if isinstance(error, redis.exceptions.ClusterDownError):  # the node may be cut off
+                self._go_back()
             reason = _reason(error)
             # redis-py takes this one word off, and leaves the others.
             code = (
@@ -135,6 +174,7 @@ class Connection:
             )
             raise Refused(f"Redis at {self._shown_url} refused: {reason}", code) from error
         except (redis.RedisError, OSError) as error:
+            self._go_back()
             raise StreamUnavailable(f"Redis at {self._shown_url}: {_reason(error)}") from error
 
 

@@ -106,6 +106,7 @@ class Inspector:
         Raises:
             StreamUnavailable: Redis did not answer.
         """
+        self.ledger()  # leads to the node that holds it, in a cluster
         info = self._info()
         append_only = self._append_only(info)
         # CONFIG is a right that few have, so it is used only for what INFO does not say.

@@ -92,6 +92,7 @@ class PersonsOnStream:
             False where Redis does not allow it.
         """
         try:
+            self._connection.call("XLEN", self._keys.dead)  # leads to the node that holds it, in a cluster
             self._connection.call("BGREWRITEAOF")
         except Refused:
             return False
