@@ -25,15 +25,19 @@ class Proxy:
         self._sockets = []
         self._open = threading.Event()
         self._open.set()
-        self._threads = []
+        self._acceptor = threading.Thread(target=self._accept, daemon=True)
 
     def __enter__(self):
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._acceptor.start()
         return self
 
     def __exit__(self, *_):
+        # To close a socket does not wake who waits for it to accept, and who would still accept one more.
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self._open.set()
+        self._acceptor.join()
         self.break_connections()
 
     def blackhole(self):
