@@ -1,5 +1,6 @@
 """A small application with the two lines in it, under the servers that people run."""
 
+import asyncio
 import contextlib
 import itertools
 import json
@@ -145,3 +146,18 @@ def are_those_of(found, requests):
     assert sorted(paths) == sorted(f"/items/{n}" for n in range(requests))
     assert {event.route for event in found} == {"/items/{number}"}
     return True
+
+
+@contextlib.asynccontextmanager
+async def served(app):
+    """One life of an application, as a server sees to it; gives a client."""
+    to_app, from_app = asyncio.Queue(), asyncio.Queue()
+    scope = {"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}
+    life = asyncio.create_task(app(scope, to_app.get, from_app.put))
+    await to_app.put({"type": "lifespan.startup"})
+    assert (await from_app.get())["type"] == "lifespan.startup.complete"
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://app") as client:
+        yield client
+    await to_app.put({"type": "lifespan.shutdown"})
+    assert (await from_app.get())["type"] == "lifespan.shutdown.complete"
+    await life

@@ -6,12 +6,11 @@ import os
 import signal
 import time
 
-import httpx
 import pytest
 from backend import raw_redis
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
-from service import GUNICORN, REQUESTS, UVICORN, Service, are_those_of, events
+from service import GUNICORN, REQUESTS, UVICORN, Service, are_those_of, events, served
 
 from otel_analytics import instrument
 from otel_analytics.stream.connection import REPLY_TIMEOUT_SECONDS
@@ -154,18 +153,3 @@ def test_arguments_win_over_the_environment_and_that_over_the_file(tmp_path, red
 
     asyncio.run(serve())
     assert [event.route_full for event in events(redis_url, "argument")] == ["/somewhere"]
-
-
-@contextlib.asynccontextmanager
-async def served(app):
-    """One life of an application, as a server sees to it; gives a client."""
-    to_app, from_app = asyncio.Queue(), asyncio.Queue()
-    scope = {"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}
-    life = asyncio.create_task(app(scope, to_app.get, from_app.put))
-    await to_app.put({"type": "lifespan.startup"})
-    assert (await from_app.get())["type"] == "lifespan.startup.complete"
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://app") as client:
-        yield client
-    await to_app.put({"type": "lifespan.shutdown"})
-    assert (await from_app.get())["type"] == "lifespan.shutdown.complete"
-    await life

@@ -141,3 +141,18 @@ def test_an_exception_that_was_recorded_is_the_error():
 
 def test_a_clock_that_was_set_back():
     assert event_of(NEW, milliseconds=-5).duration_ms == 0
+
+
+@pytest.mark.parametrize("attributes", [NEW, OLD], ids=["new", "old"])
+def test_a_hidden_user_is_hidden_in_the_address_too(attributes):
+    hiding = Privacy(Settings(user_id_hmac=True, hash_key="a key"))
+    where = {"url.path": "/items/ada", "url.query": "by=ada", "http.target": "/items/ada?by=ada"}
+    event = event_of(attributes | where, privacy=hiding, **{"user.id": "ada"})
+    shown = hiding.user("ada")
+    assert (event.user_id, event.query_params) == (shown, {"by": shown})
+    assert event.route_full == f"/items/{shown}?by={shown}"
+
+
+def test_a_path_with_a_secret_is_its_template():
+    event = event_of(NEW | {"url.path": "/reset/hush", "http.route": "/reset/{token}"})
+    assert event.route_full.startswith("/reset/{token}?")
