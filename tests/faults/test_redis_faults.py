@@ -205,7 +205,7 @@ def p99(durations):
 
 @pytest.mark.timeout(900)
 def test_held_while_requests_go_on(scene, tell, long, tmp_path):
-    rounds, seconds = (5, 60) if long else (2, 2.5)
+    rounds, seconds = (3, 60) if long else (2, 2.5)
     (tmp_path / "app").mkdir()
     with scene() as here:
         service = Service(tmp_path / "app", UVICORN, {"OTEL_ANALYTICS_REDIS_URL": here.redis.url})
