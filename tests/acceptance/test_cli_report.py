@@ -132,6 +132,15 @@ def test_the_page_in_a_browser(page, tmp_path):
     assert set(chromium.requested) == {page.as_uri()}
 
 
+def test_a_script_does_not_run_in_the_page(page, tmp_path):
+    with browser(tmp_path / "profile") as chromium:
+        chromium.open(page)
+        chromium.run("document.body.append(document.createElement('script'))")
+        chromium.run("document.scripts[0].append('window.owned = true')")
+        assert chromium.run("document.scripts.length") == 1
+        assert chromium.run("'owned' in window") is False
+
+
 def test_the_page_by_keyboard(page, tmp_path):
     with browser(tmp_path / "profile") as chromium:
         chromium.open(page)

@@ -13,6 +13,11 @@ _TITLE: Final = "What to cache"
 _ICON: Final = "data:,"
 """None, so that no browser asks for one."""
 
+_POLICY: Final = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+)
+"""Should text ever become markup, a browser still runs no script and asks nobody for anything."""
+
 _SECTIONS: Final = (
     ("first", "What to cache first", sections.first),
     ("curves", "Savings by time to live", sections.savings),
@@ -34,6 +39,7 @@ def html_page(contents: Contents) -> str:
         element("meta", charset="utf-8"),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("meta", name="color-scheme", content="light dark"),
+        element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
         element("meta", name="referrer", content="no-referrer"),
         element("meta", name="generator", content=f"otel-analytics {contents.version}"),
         element("title", f"{_TITLE}, {contents.made_at:%Y-%m-%d}"),
