@@ -56,12 +56,12 @@ class Traffic:
         # A worker that cannot begin ends; what is tried here is one that has begun.
         until(self._worker_stores)
 
-    def ends(self, **expected):
+    def ends(self):
         """No more events come; when all are where they belong, what became of them is checked."""
         for load in self.loads:
             load.stop()
         outcome = self._here.outcome()
-        outcome.check(**expected)
+        outcome.check()
         assert outcome.dropped == {}
         slowest = max(load.slowest_offer for load in self.loads)
         assert slowest < SLOWEST_OFFER_SECONDS, f"{slowest:.2f} s"
@@ -84,6 +84,13 @@ def end_sessions(connection):
     return len(
         connection.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {OURS}").fetchall()
     )
+
+
+def answers(here):
+    """Whether PostgreSQL is up."""
+    with suppress(psycopg.Error), raw_postgres(here.postgres.url) as connection:
+        return scalar(connection, "SELECT true")
+    return False
 
 
 @contextmanager
@@ -197,12 +204,6 @@ def test_the_disk_is_full(scene, tell, long, small_disk):
                 postgres.start()
             time.sleep(1)
         tell(21, "PostgreSQL: disk full", traffic.ends())
-
-
-def answers(here):
-    with suppress(psycopg.Error), raw_postgres(here.postgres.url) as connection:
-        return scalar(connection, "SELECT true")
-    return False
 
 
 def test_the_partition_of_tomorrow_is_dropped(scene, tell, long):
