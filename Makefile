@@ -11,7 +11,7 @@ format ?=
 min_requests ?=
 min_latency ?=
 
-.PHONY: help demo demo-once test faults bench-replay bench-advice bench-sizing lint format docs dashboards previews lock clean cache-analysis cache-analysis-relative
+.PHONY: help demo demo-once test faults bench-replay bench-advice bench-sizing lint audit format docs dashboards previews lock clean cache-analysis cache-analysis-relative
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -54,6 +54,9 @@ lint: $(READY) ## Check style, types and the direction of imports
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+audit: ## Ask whether a package of the lock has a known vulnerability; says so where nobody can be asked
+	@scripts/audit
 
 format: $(READY) ## Put the code into the one style
 	@$(BIN)/ruff check --fix-only .
