@@ -24,11 +24,12 @@ umask 077
   # Adds events and counts them. It can neither read the stream nor take anything off it.
   user app "$OTEL_ANALYTICS_REDIS_APP_PASSWORD"
   echo " ~route_analytics:stream ~route_analytics:ledger +eval +info +xadd +xlen +hmget +hset +hincrby"
-  # Drains the stream, writes dead letters, replays and purges them, and forgets users.
+  # Drains the stream, again where PostgreSQL had to be restored, writes dead letters, replays and purges them, and
+  # forgets users.
   user worker "$OTEL_ANALYTICS_REDIS_WORKER_PASSWORD"
   printf ' ~route_analytics:* +eval +info +time +hgetall +hmget +hset +hincrby +xadd +xlen +xrange +xrevrange'
   printf ' +xreadgroup +xautoclaim +xclaim +xack +xpending +xtrim +xdel +xinfo|groups +xinfo|consumers'
-  echo ' +xgroup|create +xgroup|delconsumer +rename +bgrewriteaof'
+  echo ' +xgroup|create +xgroup|setid +xgroup|delconsumer +rename +bgrewriteaof'
   # Looks: live, audit, doctor, dlq list, and a health check.
   user reader "$OTEL_ANALYTICS_REDIS_READER_PASSWORD"
   echo ' ~route_analytics:* +ping +info +time +hgetall +xlen +xrange +xrevrange +xpending +xinfo|groups'

@@ -118,7 +118,7 @@ def known_entries(connection: Connection, epoch: str, entry_keys: Sequence[str])
 
 @translated()
 def add(connection: Connection, row: LedgerRow) -> None:
-    """Add to an epoch what became of a batch, and note what Redis last said. The epoch must be open."""
+    """Add to an epoch what became of a batch, and note what Redis last said."""
     connection.execute(_QUERIES["add"], row._asdict())
 
 

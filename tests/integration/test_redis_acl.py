@@ -18,6 +18,7 @@ from program import run
 from otel_analytics.ledger import audit
 from otel_analytics.recent_traffic import RecentTraffic
 from otel_analytics.stream import Consumer, DeadLetters, Inspector
+from otel_analytics.stream.connection import Connection
 from otel_analytics.stream.persons import PersonsOnStream
 from otel_analytics.worker import Worker
 
@@ -72,6 +73,9 @@ def be_worker(server, dsn):
     settings = make_settings(server.url("worker"), dsn, stream_retention_seconds=0)
     with Worker(settings) as worker:
         assert worker.run_once().events.dead == 3
+    # PostgreSQL was restored.
+    with closing(Connection(server.url("worker"))) as connection:
+        connection.call("XGROUP", "SETID", STREAM, "otel-analytics", "0")
     with closing(DeadLetters(server.url("worker"), key_prefix=PREFIX)) as letters:
         assert letters.purge(letters.ids()[:1]) == 1
     with closing(PersonsOnStream(server.url("worker"), key_prefix=PREFIX)) as persons:
@@ -178,7 +182,6 @@ OF_ONE_USER = {
     ],
     "worker": [
         f"XGROUP DESTROY {STREAM} otel-analytics",
-        f"XGROUP SETID {STREAM} otel-analytics 0",
         "XRANGE other:stream - +",
     ],
     "reader": [

@@ -30,16 +30,20 @@ WHERE epoch = %(epoch)s AND entry_id = ANY (%(ids)s::text[]);
 
 -- name: add
 -- What became of a batch. What Redis says only grows within a life of the server, and that of another life does not
--- count; a late transaction may not set it back.
-UPDATE route_analytics_ledger SET
-    accepted = CASE WHEN life = %(life)s THEN greatest(accepted, %(accepted)s) ELSE accepted END,
-    replayed = CASE WHEN life = %(life)s THEN greatest(replayed, %(replayed)s) ELSE replayed END,
-    purged = greatest(purged, %(purged)s),
-    stored = stored + %(stored)s,
-    duplicates = duplicates + %(duplicates)s,
-    dead = dead + %(dead)s,
-    last_seen = clock_timestamp()
-WHERE epoch = %(epoch)s;
+-- count; a late transaction may not set it back. The epoch is open, unless an older database was put in place of this
+-- one a moment ago.
+INSERT INTO route_analytics_ledger AS known (epoch, accepted, replayed, purged, stored, duplicates, dead, life)
+VALUES (
+    %(epoch)s, %(accepted)s, %(replayed)s, %(purged)s, %(stored)s, %(duplicates)s, %(dead)s, %(life)s
+)
+ON CONFLICT (epoch) DO UPDATE SET
+    accepted = greatest(known.accepted, CASE WHEN known.life = excluded.life THEN excluded.accepted END),
+    replayed = greatest(known.replayed, CASE WHEN known.life = excluded.life THEN excluded.replayed END),
+    purged = greatest(known.purged, excluded.purged),
+    stored = known.stored + excluded.stored,
+    duplicates = known.duplicates + excluded.duplicates,
+    dead = known.dead + excluded.dead,
+    last_seen = clock_timestamp();
 
 -- name: adopt_life
 -- From now on figures are those of another life of the server; nothing where another worker was faster.
