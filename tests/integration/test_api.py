@@ -19,6 +19,7 @@ import pytest
 import uvicorn
 from backend import DAY, HOUR, make_event, make_settings, raw_postgres
 from fastapi import Depends, FastAPI, Header, HTTPException
+from fastapi.security import APIKeyHeader
 from psycopg.conninfo import make_conninfo
 
 from otel_analytics.api import PATHS, analytics_router
@@ -51,12 +52,18 @@ def admins_only(x_key: Annotated[str, Header()] = "") -> None:
         raise HTTPException(403)
 
 
+def key_holders_only(key: Annotated[str, Depends(APIKeyHeader(name="x-key"))]) -> None:
+    if key != "secret":
+        raise HTTPException(401)
+
+
 @contextmanager
 def serving(dsn, **options):
     """An application with the router and a route of its own; gives a client."""
     app = FastAPI()
     options = {"public": True, **options}
-    app.include_router(analytics_router(settings=make_settings(dsn=dsn), **options))
+    refused = {401: {"description": "No such key."}}  # said by the application, as it refuses
+    app.include_router(analytics_router(settings=make_settings(dsn=dsn), **options), responses=refused)
     app.add_api_route("/own", lambda: "own")  # in the thread pool that the application's sync routes share
     server = uvicorn.Server(uvicorn.Config(app, log_level="critical"))
     listening = socket.create_server(("127.0.0.1", 0))
@@ -234,13 +241,13 @@ def test_slow_answers_hold_up_nobody_else(filled_dsn):
 
 @pytest.mark.slow
 def test_schemathesis_finds_no_fault(filled_dsn, tmp_path):
-    """Requests made up from the OpenAPI document, right ones and wrong ones."""
-    with serving(filled_dsn) as client:
+    """Requests made up from the OpenAPI document, right ones and wrong ones, with the key and without."""
+    with serving(filled_dsn, public=False, dependencies=[Depends(key_holders_only)]) as client:
         done = subprocess.run(
             [
                 sys.executable, "-m", "schemathesis.cli", "run", str(client.base_url.join("/openapi.json")),
                 "--include-path-regex", f"^{PREFIX}/", "--checks", "all", "--max-examples", "5",
-                "--seed", "1", "--no-color",
+                "--seed", "1", "--no-color", "--header", "x-key: secret",
             ],
             cwd=tmp_path,
             env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
