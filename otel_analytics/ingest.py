@@ -79,12 +79,14 @@ class Judged:
         good: Events, each with its place in the entry.
         dead: Places of events that can never be stored and why; a place of None stands for the whole entry.
         drops: Events that the application had to give up, by reason.
+        report: Names what reported them: an entry that was sent twice reports the same; empty where unknown.
     """
 
     entry: Entry
     good: list[tuple[int, Event]] = field(default_factory=list)
     dead: DeadEvents = field(default_factory=list)
     drops: dict[str, int] = field(default_factory=dict)
+    report: str = ""
 
     @property
     def is_poison(self) -> bool:
@@ -118,6 +120,7 @@ def judge(entry: Entry, window: Window) -> Judged:
         judged.dead.append((None, "unknown version of the entry"))
         return judged
     judged.drops = _drops(entry.fields.get(b"dropped"))
+    judged.report = _report(entry.fields.get(b"report", b""))
     try:
         items = decode_events(entry.fields.get(b"events", b""))
     except InvalidEvent as error:
@@ -222,8 +225,8 @@ class Ingest:
     def _write(
         self, connection: Connection, batch: Batch, judged: Sequence[Judged], now: dt.datetime
     ) -> tuple[dict[str, Judged], Stored]:
-        # Every worker locks in this order, and sorted within each table: entries, events, drops, the ledger's
-        # one row.
+        # Every worker locks in this order, and sorted within each table: entries, events, reports, drops, the
+        # ledger's one row.
         with transaction(connection):
             ledger.make_durable(connection)
             keys = [entry.key for entry in batch.entries]
@@ -232,7 +235,7 @@ class Ingest:
             result = _insert(connection, list(new.values()))
             dead = {key: each.dead for key, each in new.items() if each.dead}
             ledger.record_dead(connection, batch.ledger.epoch, dead)
-            drops = _total_drops(new.values())
+            drops = _total_drops(_first_reports(connection, batch.ledger.epoch, new.values()))
             if drops:
                 hour = now.astimezone(dt.UTC).replace(minute=0, second=0, microsecond=0)
                 ledger.add_drops(connection, hour, drops)
@@ -347,6 +350,7 @@ def _without_drops(entry: Entry) -> dict[bytes, bytes]:
     fields = dict(entry.fields)
     if fields.get(b"v") == WIRE_VERSION.encode():
         fields.pop(b"dropped", None)
+        fields.pop(b"report", None)
     return fields
 
 
@@ -383,6 +387,19 @@ def _items(content: Any) -> list[tuple[Any, Any]]:
 def _is_drop(reason: str, count: Any) -> bool:
     readable = len(reason) <= _MAX_REASON_LENGTH and is_storable(reason)
     return readable and type(count) is int and 0 < count < _MAX_DROPS
+
+
+def _report(name: bytes) -> str:
+    text = name.decode(errors="replace")
+    return text if len(text) <= _MAX_REASON_LENGTH and is_storable(text) else ""
+
+
+def _first_reports(connection: Connection, epoch: str, judged: Iterable[Judged]) -> list[Judged]:
+    """Those that report drops for the first time."""
+    reporting = [each for each in judged if each.drops]
+    named = {each.report: each for each in reporting if each.report}
+    new = ledger.claim_reports(connection, epoch, list(named)) if named else set()
+    return [each for each in reporting if not each.report] + [named[name] for name in new]
 
 
 def _total_drops(judged: Iterable[Judged]) -> dict[str, int]:

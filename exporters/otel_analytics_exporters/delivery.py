@@ -241,10 +241,11 @@ class Delivery:
     def _deliver(self, batch: list[Event]) -> None:
         """Try until the batch is delivered or given up."""
         failures = surprises = 0
+        # The same each time: an attempt that was not answered may have been delivered all the same.
+        with self._changed:
+            report = dict(self._dropped)
         while not self._abandoned:
             self._observer.buffered(self._offered - self._settled)
-            with self._changed:
-                report = dict(self._dropped)
             try:
                 rejected = self._exporter.send(batch, report)
             except OtelAnalyticsError as error:

@@ -10,6 +10,9 @@ from otel_analytics.store.queries import load
 
 _QUERIES: Final = load("ledger")
 
+_REPORT: Final = "report/"
+"""In front of its name, a report is among the entries, and behind all of them."""
+
 DeadEvents = list[tuple[int | None, str]]
 """Which events of an entry are dead, and why: the place in the entry, or None for the entry as a whole."""
 
@@ -90,6 +93,14 @@ def claim_entries(connection: Connection, epoch: str, entry_keys: Sequence[str])
     padded = {sortable(entry_key): entry_key for entry_key in entry_keys}
     found = connection.execute(_QUERIES["claim_entries"], {"epoch": epoch, "ids": sorted(padded)})
     return {padded[entry_key] for (entry_key,) in found}
+
+
+@translated()
+def claim_reports(connection: Connection, epoch: str, names: Sequence[str]) -> set[str]:
+    """Enter reports of drops in the ledger; returns those that were not in it yet."""
+    keys = {f"{_REPORT}{name}": name for name in names}
+    found = connection.execute(_QUERIES["claim_entries"], {"epoch": epoch, "ids": sorted(keys)})
+    return {keys[key] for (key,) in found}
 
 
 @translated()

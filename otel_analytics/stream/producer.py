@@ -1,6 +1,7 @@
 """The application's side of the stream."""
 
 import json
+import secrets
 from collections.abc import Mapping, Sequence
 
 from otel_analytics.errors import StreamFull
@@ -34,13 +35,16 @@ class Producer:
         self._max_entries = max_entries
         self._length = 0
         self._heard = Heard()
+        self._name = secrets.token_hex(8)
+        self._added = 0
 
     def add(self, events: Sequence[Event], dropped: Mapping[str, int]) -> int:
         """Add one entry with all the events and return how long the stream is then.
 
         Args:
             events: May be empty where only drops are to be reported.
-            dropped: Reason to number of events given up since the last entry that was accepted.
+            dropped: Reason to number of events given up since the last entry that was accepted. After an
+                error the same again, so that they are counted once should there be two such entries.
 
         Raises:
             StreamFull: The stream is at its high-water mark.
@@ -56,9 +60,10 @@ class Producer:
             encode_events(events),
         ]
         if dropped:
-            fields += ["dropped", json.dumps(dict(dropped))]
+            fields += ["dropped", json.dumps(dict(dropped)), "report", f"{self._name}-{self._added}"]
         told = tell(self._connection, self._keys, self._heard, events=len(events), fields=fields)
         self._heard, self._length = told
+        self._added += 1
         return self._length
 
     def close(self) -> None:

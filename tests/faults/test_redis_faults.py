@@ -138,7 +138,7 @@ def test_restarted_without_persistence(scene, tell, tmp_path):
 def test_held_for_longer_than_an_application_waits(scene, tell, long):
     with scene() as here:
         impatient = dataclasses.replace(here.settings, redis_url=f"{here.redis.url}?socket_timeout=0.4")
-        load = here.load(rate=1_000, settings=impatient)
+        load = here.load(rate=1_000, settings=impatient, buffer_size=500)
         here.worker()
         for _ in range(20 if long else 3):
             time.sleep(0.7)
@@ -148,6 +148,8 @@ def test_held_for_longer_than_an_application_waits(scene, tell, long):
         outcome = here.outcome()
         outcome.check()
         assert outcome.audit["duplicates"], "no answer came too late"
+        assert outcome.dropped
+        assert outcome.dropped == outcome.audit["drops"]
         assert load.slowest_offer < 0.5
         tell(9, "Redis: SIGSTOP 1.2 s, entries are sent twice", outcome)
 

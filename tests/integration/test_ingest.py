@@ -25,7 +25,7 @@ from otel_analytics.errors import PoisonedStream, StoreUnavailable, StreamUnavai
 from otel_analytics.ingest import Ingest, Stored
 from otel_analytics.ledger import audit
 from otel_analytics.record import encode_events
-from otel_analytics.store import partitions
+from otel_analytics.store import ledger, partitions
 from otel_analytics.store.connection import connect
 from otel_analytics.stream import DeadLetters, Inspector
 
@@ -133,6 +133,26 @@ def test_committed_and_not_acknowledged_is_counted_once(bench, monkeypatch):
     assert report.drops == {"full": 2}
     with raw_redis(bench.redis_url) as client:
         assert client.xpending(STREAM, "otel-analytics")["pending"] == 0
+
+
+def test_drops_that_were_reported_twice_are_counted_once(bench):
+    """An application that heard no answer sends the same again."""
+    produce(bench.redis_url, [make_event()], dropped={"full": 2})
+    with raw_redis(bench.redis_url) as client:
+        ((_, fields),) = client.xrange(STREAM)
+        client.xadd(STREAM, fields)  # into the same batch
+        bench.drain()
+        client.xadd(STREAM, fields)  # and into a later one
+    produce(bench.redis_url, [], dropped={"full": 3})
+    bench.drain()
+    assert bench.audit().drops == {"full": 5}
+    with raw_postgres(bench.dsn) as connection:
+        epoch = scalar(connection, "SELECT epoch FROM route_analytics_ledger")
+        assert ledger.forget_entries(bench.connection, epoch, "0-0") == 0
+        connection.execute(
+            "UPDATE route_analytics_stream_entries SET processed_at = now() - interval '25 hours'"
+        )
+    assert ledger.forget_entries(bench.connection, epoch, "0-0") == 2
 
 
 def test_two_workers_with_the_same_entry_write_its_letter_once(bench):

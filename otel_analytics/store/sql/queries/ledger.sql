@@ -72,11 +72,11 @@ SELECT reason, sum(events) FROM route_analytics_drops WHERE hour > 'epoch' GROUP
 SELECT reason, sum(events) FROM route_analytics_drops GROUP BY reason ORDER BY reason;
 
 -- name: forget_entries
--- Forget entries that are gone from the stream; those of an epoch that is over, a day later. A minute is more than a
+-- Forget entries that are gone from the stream; those of an epoch that is over, and reports, a day later. A minute is more than a
 -- Redis that was killed forgets of its last commands: what was taken off the stream then is on it again.
 DELETE FROM route_analytics_stream_entries
 WHERE (epoch = %(epoch)s AND entry_id < %(first_id)s AND processed_at < clock_timestamp() - interval '1 minute')
-   OR (epoch <> %(epoch)s AND processed_at < now() - interval '1 day');
+   OR ((epoch <> %(epoch)s OR entry_id LIKE 'report/%%') AND processed_at < now() - interval '1 day');
 
 -- name: forget_drops
 -- Forget when drops of long ago were reported: they are summed under the hour 1970-01-01, because a sum over
