@@ -185,7 +185,8 @@ def test_statements_time_out(scene, tell, long):
         tell(20, "PostgreSQL: statement timeouts", traffic.ends())
 
 
-def test_the_disk_is_full(scene, tell, long, small_disk):
+@pytest.mark.parametrize("what", ["data", "log of changes"])
+def test_the_disk_is_full(scene, tell, long, small_disk, what):
     postgres = PostgresServer(small_disk / "postgres")
     with scene(postgres=postgres) as here:
         postgres.set(max_wal_size="'32MB'", min_wal_size="'32MB'")
@@ -195,15 +196,26 @@ def test_the_disk_is_full(scene, tell, long, small_disk):
             with suppress(OSError), ballast.open("wb") as file:
                 while file.write(bytes(65_536)):
                     file.flush()
-            until(lambda: "space" in traffic.worker.log.read_text() or not answers(here), 60)
+            if what == "log of changes":
+                until(lambda: not has_room_for_changes(here))
+            else:
+                until(lambda: "space" in traffic.worker.log.read_text())
             time.sleep(20 if long else 2)
             ballast.unlink()
             time.sleep(1)
-            if not answers(here):  # it could not write its log of changes, and gave up
+            if not answers(here):  # an operator has to start it again
                 postgres.stop()
                 postgres.start()
             time.sleep(1)
-        tell(21, "PostgreSQL: disk full", traffic.ends())
+        tell(21, f"PostgreSQL: disk full, for its {what}", traffic.ends())
+
+
+def has_room_for_changes(here):
+    """Whether a new file of the write-ahead log can be begun; where it cannot, PostgreSQL may end."""
+    with suppress(psycopg.Error), raw_postgres(here.postgres.url) as connection:
+        connection.execute("SELECT pg_logical_emit_message(false, 'x', 'x'), pg_switch_wal()")
+        return True
+    return False
 
 
 def test_the_partition_of_tomorrow_is_dropped(scene, tell, long):
