@@ -32,6 +32,15 @@ _FILES: Final = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 # Where in a script Redis refused a command: in front of its words before Redis 7, behind them since.
 _PLACE: Final = re.compile(r".*@user_script: ?\d+: -?(?=\S)| script: [0-9a-f]+, on @user_script:\d+\.?$")
 
+_CODES: Final[Mapping[type[Exception], str]] = {
+    redis.exceptions.NoPermissionError: "NOPERM",
+    redis.exceptions.ReadOnlyError: "READONLY",
+    redis.exceptions.ClusterDownError: "CLUSTERDOWN",
+}
+"""The words that redis-py takes off an answer; it leaves others."""
+_ELSEWHERE: Final = ("READONLY", "CLUSTERDOWN")
+"""Of a primary that no longer is one, or is cut off: the next connection may lead to its successor."""
+
 Command = Sequence[str | bytes | int]
 _Reply = TypeVar("_Reply")
 
@@ -128,7 +137,7 @@ class Connection:
         return self.call("EVAL", script, len(keys), *keys, *arguments)
 
     def close(self) -> None:
-        """Close the sockets. The object may not be used afterwards."""
+        """Close the sockets; whatever is sent afterwards opens new ones."""
         self._go_back()
         self._given.connection_pool.disconnect()
 
@@ -163,15 +172,10 @@ class Connection:
                 "CROSSSLOT",
             ) from error
         except redis.ResponseError as error:
-            if isinstance(error, redis.exceptions.ClusterDownError):  # the node may be cut off
-                self._go_back()
             reason = _reason(error)
-            # redis-py takes this one word off, and leaves the others.
-            code = (
-                "NOPERM"
-                if isinstance(error, redis.exceptions.NoPermissionError)
-                else reason.partition(" ")[0]
-            )
+            code = _CODES.get(type(error)) or reason.partition(" ")[0]
+            if code in _ELSEWHERE:
+                self.close()
             raise Refused(f"Redis at {self._shown_url} refused: {reason}", code) from error
         except (redis.RedisError, OSError) as error:
             self._go_back()

@@ -1,4 +1,4 @@
-"""What docs/operations.md says of a PostgreSQL that is restored, and of one that follows another."""
+"""What docs/operations.md says of servers that are restored, follow others or are newer."""
 
 import datetime as dt
 import os
@@ -17,10 +17,12 @@ from waiting import until
 from otel_analytics.embedded import postgres_server
 from otel_analytics.embedded.postgres import _account, _binaries
 from otel_analytics.embedded.process import run_as
+from otel_analytics.errors import SchemaTooNew
 from otel_analytics.ledger import audit
 from otel_analytics.store.connection import connect
 from otel_analytics.store.migrations import migrate
-from otel_analytics.stream import GROUP, Inspector
+from otel_analytics.stream import GROUP, Inspector, Producer
+from otel_analytics.stream.connection import Refused
 from otel_analytics.worker import Worker
 
 QUESTIONS = [
@@ -105,6 +107,39 @@ def test_what_an_older_database_lacks_is_stored_again(redis_url, migrated_dsn, b
             until(lambda: stored(migrated_dsn) == before + 45)
             until(lambda: stream.status().undelivered + stream.status().pending == 0)
             assert audit(stream, connection).balanced
+
+
+def test_a_redis_that_became_a_replica_is_looked_up_anew(redis_url):
+    """Its name may lead to another server by now, while a connection to it would go on for ever."""
+    with (
+        raw_redis(redis_url) as client,
+        closing(Producer(redis_url, key_prefix=PREFIX, max_entries=100)) as producer,
+    ):
+        producer.add(events(1), {})
+        connected = len(client.client_list())
+        client.replicaof("127.0.0.1", 1)
+        try:
+            with pytest.raises(Refused, match="read only replica"):
+                producer.add(events(1), {})
+            assert len(client.client_list()) == connected - 1
+        finally:
+            client.replicaof("NO", "ONE")
+        producer.add(events(1), {})
+
+
+def test_a_worker_goes_on_with_newer_tables_and_does_not_begin_with_them(redis_url, migrated_dsn):
+    settings = make_settings(redis_url, migrated_dsn)
+    with worker_running(settings):
+        produce(redis_url, events(1))
+        until(lambda: stored(migrated_dsn) == 1)
+        with raw_postgres(migrated_dsn) as connection:
+            connection.execute(
+                "INSERT INTO route_analytics_migrations (name) VALUES ('9999_from_the_future')"
+            )
+        produce(redis_url, events(1))
+        until(lambda: stored(migrated_dsn) == 2)
+    with Worker(settings) as worker, pytest.raises(SchemaTooNew):
+        worker.start()
 
 
 def copy_to_follow(dsn, data, binaries):
