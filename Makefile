@@ -10,8 +10,10 @@ days ?=
 format ?=
 min_requests ?=
 min_latency ?=
+# Of `make fuzz`.
+seconds ?= 60
 
-.PHONY: help demo demo-once test faults bench-replay bench-advice bench-sizing lint audit format docs dashboards previews lock clean cache-analysis cache-analysis-relative
+.PHONY: help demo demo-once test fuzz faults bench-replay bench-advice bench-sizing lint audit format docs dashboards previews lock clean cache-analysis cache-analysis-relative
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -35,10 +37,18 @@ demo-once: $(READY) ## The same, and exit after the rankings
 test: $(READY) ## Run all tests, fast ones first
 	@$(BIN)/python -m pytest tests/unit -n 2 -q
 	@$(BIN)/python -m pytest tests/contract tests/integration tests/acceptance tests/security \
-		tests/faults -n 2 --dist loadgroup
+		tests/bad_input tests/faults -n 2 --dist loadgroup
 
 faults: $(READY) ## Kill, stop, fill and cut off everything, for long, and print what came of it
 	@$(BIN)/python -m pytest tests/faults --long --timeout 1200 -q
+
+fuzz: $(READY) ## Let a fuzzer look for input that breaks something, for a while: seconds=60 for each door
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris
+	@mkdir -p .cache/fuzz
+	@for door in codec entry params span; do \
+		echo "== $$door" && $(BIN)/python tests/bad_input/fuzz.py $$door -max_total_time=$(seconds) -timeout=5 \
+			-rss_limit_mb=2048 -verbosity=0 -print_final_stats=1 -artifact_prefix=.cache/fuzz/ || exit 1; \
+	done
 
 bench-replay: $(READY) ## Measure the replay with 1 and 10 million requests
 	@$(BIN)/python bench/replay.py
