@@ -8,11 +8,12 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
 import numpy as np
+from figures import Figure, compared
 
 from otel_analytics.analyze.replay import BoundedReplay, CacheModel, Replay
 from otel_analytics.embedded import postgres_server
@@ -29,6 +30,10 @@ KEYS: Final = 50_000
 GROUPS: Final = 200
 A_DAY_US: Final = 86_400_000_000
 BOUNDED: Final = 200_000
+ROUNDS: Final = 3
+TTL_SECONDS: Final = 60.0
+AGREEMENT: Final = 0.001
+"""Share of the requests: the loop forgets who is second to ask for what is still being made."""
 NOW: Final = dt.datetime(2026, 11, 24, tzinfo=dt.UTC)
 SEED: Final = """
     INSERT INTO route_analytics (
@@ -102,6 +107,61 @@ def from_postgres(count: int) -> None:
             found = simulate(connection, Settings(), CacheModel(), now=NOW + dt.timedelta(seconds=1))
             seconds = time.perf_counter() - begin
     show("from PostgreSQL, ten at once", count, seconds, f"{found.history.requests:,} read")
+
+
+def run() -> Iterator[Figure]:
+    """The replay against a plain loop over a dict, on the same requests in turn."""
+    made = list(chunks(MILLION))
+    plain, one, ten = [], [], []
+    for _ in range(ROUNDS):
+        plain.append(timed(lambda: by_plain_loop(made)))
+        one.append(timed(lambda: by_replay(made, CacheModel(ttls=(TTL_SECONDS,)))))
+        ten.append(timed(lambda: by_replay(made, CacheModel())))
+    hits = by_plain_loop(made)
+    replayed = by_replay(made, CacheModel(ttls=(TTL_SECONDS,)))
+    if abs(hits - replayed) > MILLION * AGREEMENT:
+        raise AssertionError(f"the loop finds {hits:,} hits, the replay {replayed:,}")
+    floor = "plain Python loop over a dict, one time to live"
+    for what, values in (("replay of 1M, one time to live", one), ("replay of 1M, ten times to live", ten)):
+        speeds = [MILLION / value / MILLION for value in values]
+        floors = [MILLION / value / MILLION for value in plain]
+        yield compared("P9", what, speeds, "M/s", against=floor, floor=floors, aim=">= 1M/s")
+    yield Figure("P9", "memory of the replays so far", memory_mb(), "MB", aim="flat")
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Seconds it takes."""
+    begin = time.perf_counter()
+    work()
+    return time.perf_counter() - begin
+
+
+def by_replay(made: list[RequestColumns], model: CacheModel) -> int:
+    """Hits at the first time to live."""
+    replay = Replay(model)
+    for chunk in made:
+        replay.feed(chunk)
+    return sum(each.outcomes[0].hits for each in replay.result())
+
+
+def by_plain_loop(made: list[RequestColumns]) -> int:
+    """Hits of a cache with one time to live, as anybody would write it first."""
+    stored: dict[tuple[int, int], int] = {}
+    hits, ttl = 0, int(TTL_SECONDS * MILLION)
+    for chunk in made:
+        columns_of = (chunk.group, chunk.key, chunk.start_us, chunk.duration_us)
+        for group, key, start, duration in zip(*(each.tolist() for each in columns_of), strict=True):
+            ready = stored.get((group, key), -ttl)
+            if ready <= start < ready + ttl:
+                hits += 1
+            elif ready <= start:
+                stored[group, key] = start + duration
+    return hits
+
+
+def memory_mb() -> float:
+    """What this process took at most."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def main() -> None:
