@@ -4,14 +4,19 @@ Argument: how many events, 200,000 where none is given. They are those of the de
 """
 
 import datetime as dt
+import os
 import random
-import resource
+import re
+import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Sequence
 from itertools import islice
+from multiprocessing import get_context
+from multiprocessing.queues import SimpleQueue
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +28,7 @@ from otel_analytics.record import Event
 from otel_analytics.settings import Settings
 from otel_analytics.store.connection import Connection, connect
 from otel_analytics.store.migrations import migrate
-from otel_analytics.stream.keys import Keys
+from otel_analytics.stream import GROUP, Keys
 from otel_analytics.worker import Worker
 from otel_analytics_exporters.redis_stream import RedisStreamSpanExporter
 
@@ -31,6 +36,37 @@ DEFAULT_EVENTS: Final = 200_000
 BATCHES: Final = (1, 10, 50, 500)
 """Events in one delivery: an application sends what came in half a second."""
 SAMPLE: Final = 20_000
+WORKERS: Final = (1, 2, 4)
+NOBODY: Final = "redis://127.0.0.1:1/0"
+APPLICATION: Final = """
+import asyncio, sys
+from fastapi import FastAPI
+
+app = FastAPI()
+app.add_api_route("/items/{number}", lambda number: {"number": number})
+exec(sys.argv[1])
+
+async def receive():
+    return {"type": "http.request"}
+
+async def send(message):
+    pass
+
+async def ask():
+    for number in range(20_000):
+        scope = {"type": "http", "http_version": "1.1", "method": "GET", "path": f"/items/{number}"}
+        await app(scope | {"query_string": b"sort=asc", "headers": []}, receive, send)
+
+asyncio.run(ask())
+"""
+"""Twice as many requests as its buffer holds, while Redis is away."""
+STREAM: Final = Keys.of("route_analytics").stream
+TABLES: Final = (
+    "route_analytics",
+    "route_analytics_ledger",
+    "route_analytics_stream_entries",
+    "route_analytics_touched_hours",
+)
 NOW: Final = dt.datetime.now(dt.UTC) - dt.timedelta(minutes=2)
 SIZES: Final = """
     SELECT
@@ -66,9 +102,12 @@ def main() -> None:
                 in_redis(url, directory / "redis", events[:SAMPLE], batch)
             send(url, events, batch=500)
             settings = Settings(redis_url=url, postgres_dsn=dsn, worker_metrics_port=0)
-            store(settings, len(events))
+            for workers in WORKERS:
+                store(settings, len(events), workers)
+            roll_up(settings)
             with connect(dsn) as connection:
                 in_postgres(connection, len(events))
+            memory(settings)
 
 
 def send(url: str, events: Sequence[Event], *, batch: int) -> None:
@@ -87,7 +126,7 @@ def in_redis(url: str, directory: Path, events: Sequence[Event], batch: int) -> 
         before = client.info("memory")["used_memory"], on_disk(directory)
         send(url, events, batch=batch)
         time.sleep(1.5)  # until the file is written
-        stream = client.memory_usage(Keys.of("route_analytics").stream, samples=0)
+        stream = client.memory_usage(STREAM, samples=0)
         after = client.info("memory")["used_memory"], on_disk(directory)
         client.flushall()
     memory, disk = ((new - old) / len(events) for old, new in zip(before, after, strict=True))
@@ -102,25 +141,79 @@ def on_disk(directory: Path) -> int:
     return sum(path.stat().st_size for path in directory.rglob("*aof*") if path.is_file())
 
 
-def store(settings: Settings, events: int) -> None:
-    """Print how long the worker takes for everything on the stream."""
+def store(settings: Settings, count: int, workers: int) -> None:
+    """Print how long so many workers take for all that is on the stream."""
+    begin_again(settings)
+    spawn = get_context("spawn")
+    together = spawn.Barrier(workers + 1)
+    drained = spawn.SimpleQueue()
+    processes = [spawn.Process(target=drain, args=(settings, together, drained)) for _ in range(workers)]
+    for each in processes:
+        each.start()
+    together.wait()
+    began = time.perf_counter()
+    results = [drained.get() for _ in processes]
+    seconds = time.perf_counter() - began
+    for each in processes:
+        each.join()
+    assert sum(stored for stored, _ in results) == count
+    processor = sum(spent for _, spent in results) / count * 1e6
+    print(
+        f"{workers} worker{'s' if workers > 1 else ''}: {count / seconds:,.0f} events/s,"
+        f" {processor:.1f} us of their processor time an event"
+    )
+
+
+def begin_again(settings: Settings) -> None:
+    """Empty the tables, and let workers find all that is on the stream."""
+    with connect(settings.postgres_dsn) as connection, redis.Redis.from_url(settings.redis_url) as client:
+        connection.execute(f"TRUNCATE {', '.join(TABLES)}")
+        client.execute_command("XGROUP", "DESTROY", STREAM, GROUP)
+        client.execute_command("XGROUP", "CREATE", STREAM, GROUP, "0")
+
+
+def drain(settings: Settings, together: Barrier, drained: "SimpleQueue[tuple[int, float]]") -> None:
+    """Be a worker until nothing is left; tell how many events it stored, and its processor time."""
     with Worker(settings) as worker:
         worker.start()
-        used = resource.getrusage(resource.RUSAGE_SELF)
+        together.wait()
+        before = time.process_time()
+        stored = worker.drain(threading.Event()).stored
+        drained.put((stored, time.process_time() - before))
+
+
+def roll_up(settings: Settings) -> None:
+    """Print how long the hourly figures take."""
+    with Worker(settings) as worker:
         began = time.perf_counter()
-        stop = threading.Event()
-        stored = worker.drain(stop)
-        seconds = time.perf_counter() - began
-        spent = resource.getrusage(resource.RUSAGE_SELF)
-        assert stored.stored == events
-        processor = spent.ru_utime + spent.ru_stime - used.ru_utime - used.ru_stime
-        print(
-            f"One worker: {events / seconds:,.0f} events/s, {processor / events * 1e6:.1f} us of processor"
-            f" time an event, {spent.ru_maxrss // 1024} MB at most in this process"
-        )
-        began = time.perf_counter()
-        hours = worker.rollup(stop)
-        print(f"Rollup of {hours} hours: {time.perf_counter() - began:.1f} s")
+        hours = worker.rollup(threading.Event())
+    print(f"Rollup of {hours} hours: {time.perf_counter() - began:.1f} s")
+
+
+def memory(settings: Settings) -> None:
+    """Print the most memory that each process takes."""
+    environ = {
+        "OTEL_ANALYTICS_REDIS_URL": settings.redis_url,
+        "OTEL_ANALYTICS_POSTGRES_DSN": settings.postgres_dsn,
+    }
+    program = (sys.executable, "-m", "otel_analytics.cli")
+    print(f"Memory of what keeps the rankings: {most_memory(*program, 'keep', **environ)} MB")
+    begin_again(settings)
+    print(f"Memory of a worker: {most_memory(*program, 'worker', '--once', **environ)} MB")
+    for lines in ("", "from otel_analytics import instrument; instrument(app)"):
+        used = most_memory(sys.executable, "-c", APPLICATION, lines, OTEL_ANALYTICS_REDIS_URL=NOBODY)
+        print(f"Memory of an application, {'with' if lines else 'without'} otel-analytics: {used} MB")
+
+
+def most_memory(*command: str, **environ: str) -> int:
+    """Run a program to its end; the most memory it ever had, in MB."""
+    used = 0
+    with subprocess.Popen(command, env=os.environ | environ, stderr=subprocess.DEVNULL) as process:  # noqa: S603
+        while process.poll() is None:
+            found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process.pid}/status").read_text())
+            used = max(used, int(found[1]) // 1_000 if found else 0)
+            time.sleep(0.01)
+    return used
 
 
 def in_postgres(connection: Connection, events: int) -> None:
