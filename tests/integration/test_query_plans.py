@@ -127,6 +127,29 @@ def test_lookups_of_raw_events_are_backed_by_an_index(seeded, subtests):
             assert raw[ONE_DAY] <= INDEXED
 
 
+def test_the_latest_requests_of_a_route_are_found_without_reading_them_all(seeded, subtests):
+    span = {"since": NOW - 8 * DAY, "until": NOW, "route": "/route/7", "method": "GET", "sample": 10}
+    latest = {
+        "sample": (load("advice")["sample"], span),
+        "request_forms": (load("rankings")["request_forms"], {**span, "routes": ["/route/7"]}),
+    }
+    for name, (statement, parameters) in latest.items():
+        with subtests.test("minute by minute, newest first", name=name):
+            plan = explain(seeded, statement, parameters)
+            raw = [node for node in plan if node.get("Relation Name", "").startswith("route_analytics_y")]
+            assert {node["Node Type"] for node in raw} == {"Index Scan"}
+            assert {node["Scan Direction"] for node in raw} == {"Backward"}
+            assert "Incremental Sort" in {node["Node Type"] for node in plan}
+
+    with subtests.test("the errors of an hour are looked up in that hour"):
+        days = {"since": NOW - 8 * DAY, "until": NOW - DAY}
+        asked = {"routes": ["/route/7"], "methods": ["GET"], "hours": 12, "sample": 100, **days}
+        plan = explain(seeded, load("questions")["error_types"], asked)
+        raw = [node for node in plan if node.get("Relation Name", "").startswith("route_analytics_y")]
+        conditions = [node for node in plan if "date_trunc" in node.get("Index Cond", "")]
+        assert len(conditions) == len(raw) == 8
+
+
 def test_a_replay_reads_its_days_in_the_order_of_time(seeded, subtests):
     copy = load("replay")["stream"]
     statement = copy.partition(b"COPY (")[2].removesuffix(b") TO STDOUT (FORMAT binary);")

@@ -53,7 +53,7 @@ FROM (
     FROM (
         SELECT * FROM route_analytics
         WHERE route = %(route)s AND "timestamp" >= %(since)s AND "timestamp" < %(until)s
-        ORDER BY "timestamp" DESC LIMIT 10 * %(sample)s
+        ORDER BY date_trunc('minute', "timestamp" AT TIME ZONE 'UTC') DESC, "timestamp" DESC LIMIT 10 * %(sample)s
     ) AS newest
     WHERE method = %(method)s ORDER BY "timestamp" DESC LIMIT %(sample)s
 ) AS latest;
@@ -65,7 +65,7 @@ FROM (
     SELECT query_params FROM (
         SELECT * FROM route_analytics
         WHERE route = %(route)s AND "timestamp" >= %(since)s AND "timestamp" < %(until)s
-        ORDER BY "timestamp" DESC LIMIT 10 * %(sample)s
+        ORDER BY date_trunc('minute', "timestamp" AT TIME ZONE 'UTC') DESC, "timestamp" DESC LIMIT 10 * %(sample)s
     ) AS newest
     WHERE method = %(method)s ORDER BY "timestamp" DESC LIMIT %(sample)s
 ) AS latest
@@ -89,7 +89,7 @@ WITH latest AS (
             query_params_normalized, response_hash
         FROM route_analytics
         WHERE route = %(route)s AND "timestamp" >= %(since)s AND "timestamp" < %(until)s
-        ORDER BY "timestamp" DESC LIMIT 10 * %(sample)s
+        ORDER BY date_trunc('minute', "timestamp" AT TIME ZONE 'UTC') DESC, "timestamp" DESC LIMIT 10 * %(sample)s
     ) AS newest
     WHERE method = %(method)s
         AND status_code BETWEEN 200 AND 299 AND status_code <> 206 AND response_hash IS NOT NULL
@@ -157,7 +157,7 @@ FROM (
     SELECT *, split_part(route_full, '?', 1) AS path FROM (
         SELECT * FROM route_analytics
         WHERE route = %(route)s AND "timestamp" >= %(since)s AND "timestamp" < %(until)s
-        ORDER BY "timestamp" DESC LIMIT 10 * %(sample)s
+        ORDER BY date_trunc('minute', "timestamp" AT TIME ZONE 'UTC') DESC, "timestamp" DESC LIMIT 10 * %(sample)s
     ) AS newest
     WHERE method = %(method)s
         AND length(route_full) < %(longest)s AND strpos(route_full, '=REDACTED') = 0

@@ -119,9 +119,13 @@ CROSS JOIN LATERAL (
 ) AS failing
 CROSS JOIN LATERAL (
     SELECT method, error_type FROM route_analytics AS raw
-    WHERE raw.route = wanted.route AND raw."timestamp" >= hour AND raw."timestamp" < hour + interval '1 hour'
+    -- An hour is one of whole minutes, by which the index of a route is ordered; the rest names the partitions.
+    WHERE raw.route = wanted.route
+        AND date_trunc('minute', raw."timestamp" AT TIME ZONE 'UTC') >= hour AT TIME ZONE 'UTC'
+        AND date_trunc('minute', raw."timestamp" AT TIME ZONE 'UTC') < hour AT TIME ZONE 'UTC' + interval '1 hour'
+        AND raw."timestamp" >= hour AND raw."timestamp" < hour + interval '1 hour'
         AND raw."timestamp" >= %(since)s AND raw."timestamp" < %(until)s::timestamptz + interval '1 hour'
-    ORDER BY raw."timestamp" DESC LIMIT %(sample)s
+    ORDER BY date_trunc('minute', raw."timestamp" AT TIME ZONE 'UTC') DESC, raw."timestamp" DESC LIMIT %(sample)s
 ) AS latest
 WHERE latest.method = wanted.method AND error_type IS NOT NULL
 GROUP BY place, error_type;

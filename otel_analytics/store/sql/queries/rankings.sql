@@ -53,7 +53,7 @@ GROUP BY place, bucket;
 
 -- name: request_forms
 -- In which forms the patterns of some routes were requested, by the last raw requests of each route: the parameters
--- that are no part of the pattern.
+-- that are no part of the pattern. The index of a route is ordered by minutes.
 SELECT wanted.route, method, pattern::text, varying::text, count(*)
 FROM unnest(%(routes)s::text[]) AS wanted (route)
 CROSS JOIN LATERAL (
@@ -63,7 +63,7 @@ CROSS JOIN LATERAL (
     FROM (
         SELECT method, query_params, query_params_normalized FROM route_analytics AS raw
         WHERE raw.route = wanted.route AND "timestamp" >= %(since)s AND "timestamp" <= %(until)s
-        ORDER BY "timestamp" DESC LIMIT %(sample)s
+        ORDER BY date_trunc('minute', "timestamp" AT TIME ZONE 'UTC') DESC, "timestamp" DESC LIMIT %(sample)s
     ) AS latest
 ) AS sampled
 GROUP BY wanted.route, method, pattern, varying;
