@@ -20,7 +20,6 @@ from otel_analytics.store.connection import Connection, MissingPartition, transa
 from otel_analytics.store.events import insert_or_reject, utc_day
 from otel_analytics.store.ledger import DeadEvents, LedgerRow
 from otel_analytics.stream import Consumer, Delivery, Entry, Heard, NewLetter, StreamLedger
-from otel_analytics.stream.connection import Refused
 from otel_analytics.stream.keys import event_count
 
 _log = logging.getLogger(__name__)
@@ -286,11 +285,7 @@ class Ingest:
     def _tell(self, connection: Connection, stream: StreamLedger) -> StreamLedger:
         """Tell a server that began another life what the books here know of the one before."""
         row = next(row for row in ledger.rows(connection) if row.epoch == stream.epoch)
-        try:
-            told = self._consumer.tell(Heard(row.epoch, row.life, row.accepted + row.replayed))
-        except Refused:
-            # Out of memory, for example; then it has to be drained all the same, and told later.
-            return stream._replace(life="")
+        told = self._consumer.tell(Heard(row.epoch, row.life, row.accepted + row.replayed))
         ledger.adopt_life(connection, row.epoch, known=row.life, life=told.life)
         return told
 

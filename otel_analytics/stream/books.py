@@ -18,12 +18,19 @@ _OF: Final = b"of:"
 # KEYS: the stream, the ledger. ARGV: the epoch, the life and the count that were last heard; a name for a new
 # epoch or life; how many events are added; the fields of their entry, or none.
 #
-# The entry goes first, because Redis refuses a script's first write when it is out of memory. A life is as
-# long as one server answers, known by its run_id; where that may not be asked for, nothing changes. Of the
-# life before, `reached` is how far the count is known to have come, so that each event that the server forgot
-# is put back once, whoever tells of it first. Where the ledger alone is missing, somebody has deleted it.
+# Out of memory, Redis refuses a script's first write. So the entry goes first; where there is none, a trim
+# that takes nothing, and is never refused, lets whoever drains the stream put the ledger right all the same.
+#
+# A life is as long as one server answers, known by its run_id; where that may not be asked for, nothing
+# changes. Of the life before, `reached` is how far the count is known to have come, so that each event that
+# the server forgot is put back once, whoever tells of it first. Where the ledger alone is missing, somebody
+# has deleted it.
 _TELL: Final = """
-if #ARGV > 5 then redis.call('XADD', KEYS[1], '*', unpack(ARGV, 6)) end
+if #ARGV > 5 then
+  redis.call('XADD', KEYS[1], '*', unpack(ARGV, 6))
+else
+  redis.call('XTRIM', KEYS[1], 'MAXLEN', '9223372036854775807')
+end
 local length = redis.call('XLEN', KEYS[1])
 local info = redis.pcall('INFO', 'server')
 local run = type(info) == 'string' and string.match(info, 'run_id:(%w+)') or ''

@@ -40,7 +40,7 @@ redis.call('XACK', KEYS[1], ARGV[1], ARGV[2])
 return 1
 """
 # Out of memory, Redis refuses to make a group, and without one nothing is ever taken off. It refuses only a
-# script's first write, though; so that one is a trim that takes nothing.
+# script's first write, though, and a trim not at all, even one that takes nothing.
 _CREATE_GROUP: Final = """
 redis.call('XTRIM', KEYS[1], 'MAXLEN', '9223372036854775807')
 redis.call('XGROUP', 'CREATE', KEYS[1], ARGV[1], '0', 'MKSTREAM')
@@ -140,7 +140,7 @@ class Consumer:
         """Put the ledger right by what was heard of it before; returns it as it is then.
 
         Raises:
-            Refused: Redis does not accept writes, as its memory is full.
+            Refused: Redis does not accept writes.
             StreamUnavailable: Redis did not answer.
         """
         tell(self._connection, self._keys, heard)
@@ -308,6 +308,8 @@ class Consumer:
         last: list[bytes] = [
             group["last-delivered-id"] for group in groups if group["name"] == GROUP.encode()
         ]
+        if not last:  # made just now
+            return _FIRST_ID, _FIRST_ID
         ids = [*last, pending["min"]] if pending["pending"] else last
         return min((each.decode() for each in ids), key=id_parts), last[0].decode()
 
