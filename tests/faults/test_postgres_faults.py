@@ -130,17 +130,18 @@ def test_sessions_terminated_in_a_loop(scene, tell, long):
 def test_the_answer_to_a_commit_is_lost_with_the_connection(scene, tell, long):
     with scene() as here, Proxy(here.postgres.port) as proxy:
         traffic = Traffic(here, dsn=by_way_of(proxy, here))
+        wanted = 30 if long else 5
         lost = []
 
         def lose(piece):
-            if COMMITTED not in piece or len(lost) == (50 if long else 8):
+            if COMMITTED not in piece or len(lost) == wanted:
                 return True
             lost.append(piece)
             proxy.break_connections()
             return False
 
         proxy.on_answer = lose
-        until(lambda: len(lost) == (50 if long else 8), 300)
+        until(lambda: len(lost) == wanted, 300)
         tell(18, "PostgreSQL: COMMIT's answer lost with its connection", traffic.ends())
 
 
