@@ -1,21 +1,27 @@
 """Raw events, written in batches."""
 
 import datetime as dt
-import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from operator import attrgetter
 from typing import Final, NamedTuple
+
+from psycopg import errors
 
 from otel_analytics.errors import RejectedRows
 from otel_analytics.record import Event
 from otel_analytics.store import partitions
 from otel_analytics.store.connection import Connection, MissingPartition, transaction
 from otel_analytics.store.queries import load
+from otel_analytics.store.rows import binary_rows
 
 _QUERIES: Final = load("events")
-_encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-_PARAMS: Final = Event._fields.index("query_params")
-_NORMALIZED: Final = Event._fields.index("query_params_normalized")
+_HOUR_US: Final = 3_600_000_000
+_key: Final = attrgetter("timestamp_us", "event_id")
+
+
+class _AlreadyStored(Exception):  # noqa: N818
+    """An event of the batch is in the table; what was begun is undone."""
 
 
 class Rejection(NamedTuple):
@@ -47,13 +53,16 @@ def insert_events(connection: Connection, events: Sequence[Event]) -> int:
         NotMigrated: The tables are missing.
         StoreUnavailable: The server does not answer, or does not accept writes.
     """
-    with transaction(connection), connection.cursor() as cursor:
-        cursor.execute(_QUERIES["prepare_incoming"])
-        with cursor.copy(_QUERIES["copy_incoming"]) as copy:
-            for event in events:
-                copy.write_row(_row(event))
-        (stored,) = cursor.execute(_QUERIES["store_incoming"]).fetchone() or (0,)
-    return int(stored)
+    if not events:
+        return 0
+    rows = binary_rows(sorted(events, key=_key))
+    try:
+        with transaction(connection):
+            _copy(connection, "copy", rows)
+            connection.execute(_QUERIES["mark"], {"hours": _hours(events)})
+    except _AlreadyStored:
+        return _merge(connection, rows)
+    return len(events)
 
 
 def insert_or_reject(connection: Connection, events: Sequence[Event]) -> Inserted:
@@ -64,9 +73,7 @@ def insert_or_reject(connection: Connection, events: Sequence[Event]) -> Inserte
         NotMigrated: The tables are missing.
         StoreUnavailable: The server does not answer, or does not accept writes.
     """
-    in_key_order = sorted(
-        range(len(events)), key=lambda index: (events[index].timestamp_us, events[index].event_id)
-    )
+    in_key_order = sorted(range(len(events)), key=[_key(event) for event in events].__getitem__)
     with transaction(connection):
         return _bisect(connection, events, in_key_order)
 
@@ -124,8 +131,23 @@ def _bisect(connection: Connection, events: Sequence[Event], indexes: list[int])
     return Inserted(lower.stored + upper.stored, lower.rejected + upper.rejected)
 
 
-def _row(event: Event) -> list[object]:
-    row: list[object] = list(event)
-    row[_PARAMS] = _encode(event.query_params)
-    row[_NORMALIZED] = _encode(event.query_params_normalized)
-    return row
+def _copy(connection: Connection, statement: str, rows: bytes) -> None:
+    try:
+        with connection.cursor() as cursor, cursor.copy(_QUERIES[statement]) as copy:
+            copy.write(rows)
+    except errors.UniqueViolation as error:
+        raise _AlreadyStored from error
+
+
+def _merge(connection: Connection, rows: bytes) -> int:
+    """Store what is not there yet: by a table of its own, since COPY knows no exceptions."""
+    with transaction(connection):
+        connection.execute(_QUERIES["prepare_incoming"])
+        _copy(connection, "copy_incoming", rows)
+        (stored,) = connection.execute(_QUERIES["store_incoming"]).fetchone() or (0,)
+    return int(stored)
+
+
+def _hours(events: Iterable[Event]) -> list[dt.datetime]:
+    hours = {event.timestamp_us // _HOUR_US for event in events}
+    return [_EPOCH + dt.timedelta(hours=hour) for hour in sorted(hours)]
