@@ -5,13 +5,13 @@ import os
 
 import pytest
 from backend import raw_postgres, raw_redis
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from otel_analytics.embedded import postgres_server, redis_server
 from otel_analytics.store.migrations import migrate
 
 # A busy machine is no failure, and nothing is left behind in the working directory.
-settings.register_profile("ours", deadline=None, database=None)
+settings.register_profile("ours", deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("ours")
 
 _numbers = itertools.count(1)

@@ -262,7 +262,6 @@ def test_floods_of_paths_and_of_parameters_make_nothing_grow(redis_url, migrated
 # --- what only other servers let through
 
 
-LIMITS = {"max_examples": 40, "deadline": None}
 odd_bytes = st.binary(max_size=30)
 odd_text = st.text(st.characters(exclude_categories=()), max_size=30)
 odd_scopes = st.fixed_dictionaries(
@@ -318,7 +317,7 @@ async def echo(request: Request):
     return PlainTextResponse(f"{len(request.url.path)}", headers={"x-cache": "HIT"})
 
 
-@settings(**LIMITS)
+@settings(max_examples=40)
 @given(scopes=st.lists(odd_scopes, min_size=5, max_size=5))
 def test_any_scope_has_the_answer_of_the_bare_application(one_redis, scopes):
     bare, app = application(echo, redis_url=one_redis, capture_client=ALL_CLIENT_FIELDS)

@@ -301,22 +301,19 @@ def start(form, redis, dsn, **streams):
     )
 
 
-def test_a_reader_that_goes_away_is_no_failure(redis_url, migrated_dsn):
+def test_a_reader_that_goes_away_is_no_failure(hostile_redis, hostile):
+    """Of all commands with much to say; acceptance/test_cli_operations.py has others."""
     reading, writing = os.pipe()
     os.close(reading)
-    forms = [form for form in COMMANDS if form not in ("migrate", "forget", "dlq purge", "dlq replay")]
-    for some in batched(forms, 4):
-        running = [(form, start(form, redis_url, migrated_dsn, stdout=writing)) for form in some]
-        for form, process in running:
-            _, err = process.communicate(timeout=60)
-            assert process.returncode == 0, (form, err)
-            assert b"Traceback" not in err
-            assert b"Broken pipe" not in err
+    for form in SHOWN:
+        if form.partition(" ")[0] in ("rollup", "audit", "doctor", "dlq"):
+            continue
+        process = start(form, hostile_redis, hostile, stdout=writing)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 0, (form, err)
+        assert b"Traceback" not in err
+        assert b"Broken pipe" not in err
     os.close(writing)
-
-
-def batched(items, size):
-    return [items[start : start + size] for start in range(0, len(items), size)]
 
 
 @contextmanager
@@ -357,7 +354,6 @@ def test_ctrl_c_while_the_program_starts():
         time.sleep(after)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=20)
-        if b"site.py" not in err and b"frozen site" not in err:  # nothing of ours runs as early as that
-            assert b"Traceback" not in err, err
-            ended.add(process.returncode)
+        assert b"otel_analytics" not in err, err  # what Python says before it comes to ours is its own
+        ended.add(process.returncode)
     assert ended <= {130, 1, -signal.SIGINT}
