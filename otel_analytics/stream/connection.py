@@ -38,6 +38,11 @@ _CODES: Final[Mapping[type[Exception], str]] = {
     redis.exceptions.ClusterDownError: "CLUSTERDOWN",
 }
 """The words that redis-py takes off an answer; it leaves others."""
+_SCATTERED: Final = (
+    redis.exceptions.ClusterCrossSlotError,
+    redis.exceptions.AskError,
+    redis.exceptions.TryAgainError,
+)
 _ELSEWHERE: Final = ("READONLY", "CLUSTERDOWN")
 """Of a primary that no longer is one, or is cut off: the next connection may lead to its successor."""
 
@@ -165,10 +170,10 @@ class Connection:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except redis.exceptions.ClusterCrossSlotError as error:
+        except _SCATTERED as error:
             raise Refused(
-                f"Redis at {self._shown_url} is a cluster, and the keys are in different slots of it; set"
-                " key_prefix to a name in braces, such as {route_analytics}",
+                f"Redis at {self._shown_url} is a cluster, and the keys are not together on one node of it;"
+                " unless they are being moved, set key_prefix to a name in braces, such as {route_analytics}",
                 "CROSSSLOT",
             ) from error
         except redis.ResponseError as error:

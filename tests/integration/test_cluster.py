@@ -3,6 +3,7 @@
 import datetime as dt
 import itertools
 import json
+import socket
 import subprocess
 from contextlib import ExitStack, closing, contextmanager
 from types import SimpleNamespace
@@ -53,7 +54,7 @@ def started(tmp_path_factory):
         )
         until(lambda: replica.client.info("replication")["master_link_status"] == "up")
         other = next(each for each in primaries if each is not owner)
-        yield SimpleNamespace(owner=owner, replica=replica, url=other.url)
+        yield SimpleNamespace(owner=owner, replica=replica, other=other, url=other.url, slot=slot)
 
 
 @pytest.fixture
@@ -83,7 +84,16 @@ def node(directory):
 
 def free_port_of_a_node():
     """The nodes of a cluster talk to each other on a port that is 10,000 higher."""
-    return next(port for port in iter(free_port, None) if port < 55_535)
+    return next(port for port in iter(free_port, None) if port < 55_536 and is_free(port + 10_000))
+
+
+def is_free(port):
+    with socket.socket() as probe:
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
 
 
 def is_told(command, *arguments):
@@ -146,6 +156,33 @@ def test_any_node_will_do(cluster, migrated_dsn):
 def test_without_braces_nothing_is_accepted_and_the_reason_is_told(cluster):
     with pytest.raises(Refused, match="set key_prefix to a name in braces"):
         produce(cluster.url, [make_event()])
+
+
+def move_slot(slot, source, target, meanwhile):
+    """As `redis-cli --cluster reshard` does it."""
+    old, new = (each.client.execute_command("CLUSTER MYID").decode() for each in (source, target))
+    target.client.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", old)
+    source.client.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", new)
+    for key in source.client.execute_command("CLUSTER GETKEYSINSLOT", slot, 100):
+        source.client.migrate(HOST, target.port, key, 0, 5_000)
+        meanwhile()
+    for each in (target, source):
+        each.client.execute_command("CLUSTER", "SETSLOT", slot, "NODE", new)
+
+
+def test_the_stream_moves_to_another_node(cluster):
+    with closing(producer_of(cluster)) as producer:
+
+        def refused():
+            with pytest.raises(Refused, match="unless they are being moved"):
+                producer.add([make_event(now())], {})
+
+        nodes = (cluster.owner, cluster.other)
+        for number, (source, target) in enumerate([nodes, nodes[::-1]], 1):
+            producer.add([make_event(now())], {})
+            move_slot(cluster.slot, source, target, refused)
+            producer.add([make_event(now())], {})
+            assert target.client.xlen(f"{IN_BRACES}:stream") == 2 * number
 
 
 def test_another_node_takes_over(cluster, migrated_dsn):
