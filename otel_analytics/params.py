@@ -44,6 +44,9 @@ _BRACKETS: Final = re.compile(r"[^\w.-]+")
 """And what else stands around a name: `user[name]`, ` name`."""
 _NOT_LETTERS: Final = re.compile(r"[^a-z]+")
 _PATH_SAFE: Final = "/:@!$&'()*+,;=~%"
+_PLAIN_PARAM: Final = r"[\w.~:,/-]+(?:=[\w.~:,/-]*)?"
+_PLAIN_QUERY: Final = re.compile(f"{_PLAIN_PARAM}(?:&{_PLAIN_PARAM})*", re.ASCII)
+"""As most are: nothing in it is encoded, and but for the names and `_JWT` there is nothing to look for."""
 _LAYERS: Final = 5
 """So often may text be percent-encoded; each time an address is passed on in another one adds a layer."""
 _DECODED: Final = 12 * MAX_PARAM_LENGTH
@@ -82,6 +85,26 @@ class ParamRules:
         lower = name.lower()
         return lower in self._redacted or not self._redacted.isdisjoint(_BRACKETS.split(lower))
 
+    def address(self, path: str, query: str) -> tuple[str, QueryParams, QueryParams]:
+        """What `redact` and `read` give, in one go, since every request needs both."""
+        params = self._plain(query)
+        if params is None:
+            return self.redact(path, query), *self.read(query)
+        shown = clean_text(f"{self._shown_path(path)}?{query}", MAX_ROUTE_FULL_LENGTH)
+        return shown, params, self._pattern(params)
+
+    def _plain(self, query: str) -> QueryParams | None:
+        """The parameters, or None where something is to be decoded, hidden, cut off or put in a list."""
+        if len(query) > MAX_PARAM_LENGTH or "eyJ" in query or not _PLAIN_QUERY.fullmatch(query):
+            return None
+        params: QueryParams = {}
+        for piece in query.split("&"):
+            name, _, value = piece.partition("=")
+            if name in params or self.is_secret(name):
+                return None
+            params[name] = value
+        return params if len(params) <= MAX_PARAMS else None
+
     def read(self, query: str) -> tuple[QueryParams, QueryParams]:
         """The parameters of a query string, and those of them that make its pattern.
 
@@ -116,8 +139,10 @@ class ParamRules:
                 earlier.append(value)
             else:
                 params[name] = [earlier, value]
-        pattern = {name: params[name] for name in sorted(params) if name not in self._ignored}
-        return params, pattern
+        return params, self._pattern(params)
+
+    def _pattern(self, params: QueryParams) -> QueryParams:
+        return {name: params[name] for name in sorted(params) if name not in self._ignored}
 
     def path(self, sent: str, route: str) -> str:
         """The path as sent, or the template of the route where one of its parameters is a secret."""
@@ -130,10 +155,7 @@ class ParamRules:
 
     def redact(self, path: str, query: str) -> str:
         """Path and query as sent, with the values of secrets hidden; `MAX_ROUTE_FULL_LENGTH` at most."""
-        path = path[:_LOOKED_AT]
-        hidden = self._hide_within(path)
-        if hidden != path:
-            path = quote(hidden, safe=_PATH_SAFE, errors="replace")
+        path = self._shown_path(path)
         if not query:
             return clean_text(path, MAX_ROUTE_FULL_LENGTH)
         shown, length = [], len(path)
@@ -144,6 +166,11 @@ class ParamRules:
             shown.append(self._hide(piece))
             length += len(shown[-1]) + 1
         return clean_text(f"{path}?{'&'.join(shown)}", MAX_ROUTE_FULL_LENGTH)
+
+    def _shown_path(self, path: str) -> str:
+        path = path[:_LOOKED_AT]
+        hidden = self._hide_within(path)
+        return path if hidden == path else quote(hidden, safe=_PATH_SAFE, errors="replace")
 
     def _kept(self, text: str) -> str:
         # Hidden before it is cut: what a cut leaves of a secret need not look like one.

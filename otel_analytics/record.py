@@ -234,7 +234,7 @@ def is_storable(text: str) -> bool:
 def clean_text(text: str, longest: int) -> str:
     """The text cut to `longest` characters, with what PostgreSQL cannot store replaced by U+FFFD."""
     text = text[:longest]
-    if is_storable(text):
+    if (text.isascii() and "\x00" not in text) or is_storable(text):  # the first, as nearly every text is
         return text
     return "".join("\ufffd" if c == "\x00" or "\ud800" <= c <= "\udfff" else c for c in text)
 

@@ -62,9 +62,10 @@ def event_from_span(span: ReadableSpan, privacy: Privacy) -> Event | None:
     status = status if isinstance(status, int) and status in _STATUSES else _NO_STATUS
     user = _first(attributes, _USER)
     path, query = privacy.address(*_target(attributes), user)
-    params, pattern = privacy.params.read(query)
     given_route = attributes.get("http.route")
     route = clean_route(str(given_route)) if given_route else UNMATCHED_ROUTE
+
+    shown, params, pattern = privacy.params.address(privacy.params.path(path, route), query)
 
     def client(field: str) -> str | None:
         return _text(_first(attributes, _CLIENT[field])) if field in privacy.client_fields else None
@@ -73,7 +74,7 @@ def event_from_span(span: ReadableSpan, privacy: Privacy) -> Event | None:
         event_id=_event_id(span),
         timestamp_us=span.start_time // 1_000,
         route=route,
-        route_full=privacy.params.redact(privacy.params.path(path, route), query),
+        route_full=shown,
         method=known_method(str(method)),
         status_code=status,
         duration_ms=round(max(0, span.end_time - span.start_time) / 1e6, 3),

@@ -27,7 +27,8 @@ UserOf = Callable[[Request], object]
 CLIENT_CLOSED_REQUEST: Final = 499
 _SERVER_ERROR: Final = 500
 _STATUSES: Final = range(100, 600)
-_NANOSECONDS_PER_MS: Final = 1_000_000
+_NANOSECONDS_PER_US: Final = 1_000
+_US_PER_MS: Final = 1_000
 _BUILTINS: Final = "builtins"
 
 
@@ -71,34 +72,34 @@ class EventBuilder:
         rules = self._privacy.params
         query = scope.get("query_string", b"").decode("latin-1")
         path, query = self._privacy.address(_sent_path(request), query, user)
-        params, pattern = rules.read(query)
+        shown, params, pattern = rules.address(rules.path(path, route), query)
+        trace_id = span_id = None
         context = None if span is None else span.get_span_context()
-        if context is not None and not context.is_valid:
-            context = None  # of a trace that leads nowhere, see `own_provider`
-        client = self._client(request) if self._privacy.client_fields else {}
+        if context is not None and context.is_valid:  # else of a trace that leads nowhere, see `own_provider`
+            trace_id, span_id = f"{context.trace_id:032x}", f"{context.span_id:016x}"
+        began, responded = request.started_ns, request.response_started_ns
+        # By position, in the order of the wire: so many names would cost as much as all of the above.
         return Event(
-            event_id=request.event_id,
-            timestamp_us=_start_ns(request) // 1_000,
-            route=route,
-            route_full=rules.redact(rules.path(path, route), query),
-            method=known_method(scope["method"]),
-            status_code=status,
-            duration_ms=_milliseconds(request.ended_ns - request.started_ns),
-            ttfb_ms=_milliseconds(request.response_started_ns - request.started_ns)
-            if request.response_started_ns
-            else None,
-            user_id=self._privacy.user(user),
-            error_type=request.error_type or (str(status) if status >= _SERVER_ERROR else None),
-            query_params=params,
-            query_params_normalized=pattern,
-            request_size_bytes=request.request_bytes,
-            response_size_bytes=request.response_bytes,
-            db_query_count=request.db_query_count if self._databases.is_active() else None,
-            cache_status=request.cache_status,
-            response_hash=response_hash,
-            trace_id=f"{context.trace_id:032x}" if context else None,
-            span_id=f"{context.span_id:016x}" if context else None,
-            **client,
+            request.event_id,
+            _start_ns(request) // 1_000,
+            route,
+            shown,
+            known_method(scope["method"]),
+            status,
+            _milliseconds(request.ended_ns - began),
+            _milliseconds(responded - began) if responded else None,
+            self._privacy.user(user),
+            request.error_type or (str(status) if status >= _SERVER_ERROR else None),
+            params,
+            pattern,
+            request.request_bytes,
+            request.response_bytes,
+            request.db_query_count if self._databases.is_active() else None,
+            request.cache_status,
+            response_hash,
+            trace_id,
+            span_id,
+            *(self._client(request) if self._privacy.client_fields else ()),
         )
 
     def _route(self, request: ObservedRequest) -> str:
@@ -135,29 +136,25 @@ class EventBuilder:
             request.problem = error
             return None
 
-    def _client(self, request: ObservedRequest) -> dict[str, Any]:
-        headers = {name: value for name, value in request.scope.get("headers", ()) if name in _CLIENT_HEADERS}
+    def _client(self, request: ObservedRequest) -> tuple[str | None, str | None, str | None, str | None]:
+        """Address, user agent, referrer and session, where they are wanted and known."""
+        address = agent = referrer = session = None
+        wanted = self._privacy.client_fields
+        for name, value in request.scope.get("headers", ()):
+            if name == b"user-agent" and "user_agent" in wanted:
+                agent = _clean(value)
+            elif name == b"referer" and "referrer" in wanted:
+                shown = self._privacy.params.redact(*value.decode("latin-1").partition("?")[::2])
+                referrer = clean_text(shown, MAX_TEXT_LENGTH)
+            elif name == b"x-session-id" and "session_id" in wanted:
+                session = _clean(value)
+        if "session_id" in wanted:
+            named = next(filter(None, (each.get("session.id") for each in _attributes(request))), None)
+            session = session if named is None else clean_text(str(named), MAX_TEXT_LENGTH)
         peer = request.scope.get("client")
-        found = {
-            "client_address": peer[0] if peer else None,
-            "user_agent": _header(headers, b"user-agent"),
-            "referrer": self._address(_header(headers, b"referer")),
-            "session_id": next(
-                filter(None, (each.get("session.id") for each in _attributes(request))),
-                _header(headers, b"x-session-id"),
-            ),
-        }
-        return {
-            name: clean_text(str(value), MAX_TEXT_LENGTH)
-            for name, value in found.items()
-            if value is not None and name in self._privacy.client_fields
-        }
-
-    def _address(self, text: str | None) -> str | None:
-        return None if text is None else self._privacy.params.redact(*text.partition("?")[::2])
-
-
-_CLIENT_HEADERS: Final = frozenset({b"user-agent", b"referer", b"x-session-id"})
+        if peer and peer[0] is not None and "client_address" in wanted:
+            address = clean_text(str(peer[0]), MAX_TEXT_LENGTH)
+        return address, agent, referrer, session
 
 
 def qualified_name(error: BaseException) -> str:
@@ -172,6 +169,10 @@ def _status(request: ObservedRequest) -> int:
         return CLIENT_CLOSED_REQUEST
     # Without a response, the server answers with 500.
     return request.status_code if request.status_code in _STATUSES else _SERVER_ERROR
+
+
+def _clean(header: bytes) -> str:
+    return clean_text(header.decode("latin-1"), MAX_TEXT_LENGTH)
 
 
 def _start_ns(request: ObservedRequest) -> int:
@@ -202,7 +203,7 @@ def _sent_path(request: ObservedRequest) -> str:
 
 
 def _milliseconds(nanoseconds: int) -> float:
-    return round(max(0, nanoseconds) / _NANOSECONDS_PER_MS, 3)
+    return max(0, nanoseconds) // _NANOSECONDS_PER_US / _US_PER_MS
 
 
 def _authenticated(user: Any) -> object:
@@ -214,8 +215,3 @@ def _authenticated(user: Any) -> object:
     except (NotImplementedError, AttributeError):
         identity = None
     return identity or getattr(user, "display_name", None) or None
-
-
-def _header(headers: dict[bytes, bytes], name: bytes) -> str | None:
-    value = headers.get(name)
-    return None if value is None else value.decode("latin-1")

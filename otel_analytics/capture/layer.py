@@ -4,9 +4,11 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextvars import Token
 from typing import Any, Final, Protocol
 
 from opentelemetry import context
+from opentelemetry.context import Context
 
 from otel_analytics.capture import cache_status
 from otel_analytics.capture.body_hash import BodyHash
@@ -37,6 +39,9 @@ class Observer(Protocol):
     def begin(self, scope: Scope) -> ObservedRequest | None:
         """A request comes in; None where it is not to be observed."""
 
+    def open_span(self, request: ObservedRequest) -> Token[Context] | None:
+        """Open a span for the request, where nobody else does; for `context.detach`."""
+
     def new_hash(self) -> BodyHash | None:
         """What the body of a response is hashed with; None for not at all."""
 
@@ -62,6 +67,7 @@ async def observe(app: App, observer: Observer, scope: Scope, receive: Receive, 
     exchange = Exchange(request, observer, receive, send)
     trace_token = leave_ended_trace(current_request.get())
     token = current_request.set(request)
+    span_token = observer.open_span(request)
     try:
         await app(scope, exchange.receive, exchange.send)
     except Exception as error:
@@ -73,6 +79,8 @@ async def observe(app: App, observer: Observer, scope: Scope, receive: Receive, 
         raise
     finally:
         exchange.end()
+        if span_token is not None:
+            context.detach(span_token)
         current_request.reset(token)
         if trace_token is not None:
             context.detach(trace_token)
@@ -131,29 +139,30 @@ class Exchange:
     async def send(self, message: Message) -> None:
         """Pass on what the application answers."""
         kind = message["type"]
-        request = self._request
+        body, is_last = b"", False
         if kind == "http.response.body":
-            is_last = not message.get("more_body", False) and not self._trailers
             body = message.get("body", b"")
-            if (is_last or self._completes(body)) and not request.disconnected:
+            is_last = not message.get("more_body", False) and not self._trailers
+            if is_last or self._completes(body):
                 self._look_for_disconnect()
-            await self._pass_on(message)
-            try:
-                self._take_in(body)
-            except Exception as error:  # noqa: BLE001 - the response has passed; it is no business of the application's
-                self._observer.failed(error)
-            if is_last:
-                self._complete()
-            return
-        if kind == "http.response.start":
-            await self._begin_response(message)
-            return
-        await self._pass_on(message)
-        if kind == "http.response.pathsend" or (
-            kind == "http.response.trailers" and not message.get("more_trailers", False)
-        ):
-            if kind == "http.response.pathsend" and self._response_length:
-                request.response_bytes += self._response_length
+        elif kind == "http.response.start":
+            self._begin_response(message)
+        try:
+            await self._send(message)
+        except OSError:
+            # From version 2.4 on, ASGI servers say so when the client is gone.
+            self.client_is_gone()
+            raise
+        if kind == "http.response.body":
+            self._take_in(body)
+        elif kind == "http.response.start":
+            self._head_sent = True
+        elif kind == "http.response.pathsend":
+            is_last = True
+            self._request.response_bytes += self._response_length or 0
+        elif kind == "http.response.trailers":
+            is_last = not message.get("more_trailers", False)
+        if is_last:
             self._complete()
 
     def end(self) -> None:
@@ -184,7 +193,7 @@ class Exchange:
     def _expects_a_body(self) -> bool:
         return not (self._is_head or self._request.status_code in _WITHOUT_BODY or self._response_length == 0)
 
-    async def _begin_response(self, message: Message) -> None:
+    def _begin_response(self, message: Message) -> None:
         request = self._request
         request.response_started_ns = time.perf_counter_ns()
         request.status_code = message["status"]
@@ -196,18 +205,8 @@ class Exchange:
             self._read_headers(headers)
         except Exception as error:  # noqa: BLE001
             self._observer.failed(error)
-        if not request.disconnected and not self._expects_a_body():
+        if not self._expects_a_body():
             self._look_for_disconnect()  # afterwards the client has all
-        await self._pass_on(message)
-        self._head_sent = True
-
-    async def _pass_on(self, message: Message) -> None:
-        try:
-            await self._send(message)
-        except OSError:
-            # From version 2.4 on, ASGI servers say so when the client is gone.
-            self.client_is_gone()
-            raise
 
     def _read_headers(self, headers: Any) -> None:
         request = self._request
@@ -223,10 +222,13 @@ class Exchange:
     def _take_in(self, body: bytes) -> None:
         if not body:
             return
-        if not self._is_head:  # the server does not send it
-            self._request.response_bytes += len(body)
-        if self._body_hash is not None:
-            self._body_hash.update(body)
+        try:
+            if not self._is_head:  # the server does not send it
+                self._request.response_bytes += len(body)
+            if self._body_hash is not None:
+                self._body_hash.update(body)
+        except Exception as error:  # noqa: BLE001 - the response has passed; it is no business of the application's
+            self._observer.failed(error)
 
     def _complete(self) -> None:
         self._request.ended_ns = time.perf_counter_ns()
@@ -243,15 +245,19 @@ class Exchange:
         """
         request = self._request
         if (
-            self._receiving
+            request.disconnected
+            or self._receiving
             or self._held is not None
             or (not self._body_complete and _has_body(request.scope))
             or self._client_has_all()
         ):
             return
+        receive = self._receive
         try:
-            # Of the server itself: an instrumentation around the application would open a span for it.
-            question = inspect.unwrap(self._receive)().__await__()
+            if hasattr(receive, "__wrapped__"):
+                # Of the server itself: an instrumentation around the application would open a span for it.
+                receive = inspect.unwrap(receive)
+            question = receive().__await__()
             try:
                 next(question)
             except StopIteration as answer:
@@ -264,7 +270,7 @@ class Exchange:
 
 
 def _has_body(scope: Scope) -> bool:
-    return any(
-        name == b"transfer-encoding" or (name == b"content-length" and value != b"0")
-        for name, value in scope.get("headers", ())
-    )
+    for name, value in scope.get("headers", ()):
+        if name == b"transfer-encoding" or (name == b"content-length" and value != b"0"):
+            return True
+    return False

@@ -43,6 +43,8 @@ class MetricsRoute(Route):
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """GET and HEAD of the path only."""
+        if not scope["path"].endswith(self.path):  # as of nearly all requests; it stands before all routes
+            return Match.NONE, {}
         match, child_scope = super().matches(scope)
         if match is Match.FULL and not self.gives_way():
             return match, child_scope

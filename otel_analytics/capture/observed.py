@@ -9,10 +9,11 @@ from typing import Any, Final
 
 from opentelemetry.sdk.trace import Span, SpanProcessor
 
-from otel_analytics.record import MAX_TEXT_LENGTH, clean_text
+from otel_analytics.record import MAX_TEXT_LENGTH, clean_text, known_method
 
 _random: Final = random.SystemRandom()
 _ID_BITS: Final = 64
+_ID_MASK: Final = 2**_ID_BITS - 1
 
 FOREIGN_ERRORS: Final = (Exception, asyncio.CancelledError, SystemExit)
 """What code of the application's that is called on behalf of an event may raise and it is no reason to end
@@ -32,7 +33,7 @@ class EventIds:
 
     def next(self) -> str:
         """32 hexadecimal digits that no other request has."""
-        return f"{self._prefix}{next(self._counter) % 2**_ID_BITS:016x}"
+        return f"{self._prefix}{next(self._counter) & _ID_MASK:016x}"
 
 
 class ObservedRequest:
@@ -42,6 +43,7 @@ class ObservedRequest:
         scope: The ASGI scope, which routing fills in.
         event_id: Of the event it becomes, 32 hexadecimal digits.
         processor: The span processor that adds to it; another application's leaves it alone.
+        method: A known one, or `_OTHER`, when the request came in.
         path: The path when the request came in, since middleware may change it.
         root_path: Likewise the root path.
         span: The SERVER span, from its start; None where tracing opened none.
@@ -64,7 +66,7 @@ class ObservedRequest:
 
     __slots__ = (
         "cache_status", "covered_spans", "db_query_count", "disconnected", "ended_ns", "error_type",
-        "event_id", "inner_span", "orm_flows", "path", "problem", "processor", "request_bytes",
+        "event_id", "inner_span", "method", "orm_flows", "path", "problem", "processor", "request_bytes",
         "response_bytes", "response_started_ns", "root_path", "scope", "span", "span_user", "started_ns",
         "status_code", "tracing_failed", "user_id",
     )  # fmt: skip
@@ -75,6 +77,7 @@ class ObservedRequest:
         self.scope = scope
         self.event_id = event_id
         self.processor = processor
+        self.method = known_method(scope["method"])
         self.path: str = scope["path"]
         self.root_path: str = scope.get("root_path", "")
         self.span: Span | None = None

@@ -109,4 +109,5 @@ def _match(route: Any, path: str) -> Any:
 
 
 def _is_mount(route: Any) -> bool:
-    return hasattr(route, "path_regex") and hasattr(route, "app") and not hasattr(route, "endpoint")
+    # Most routes have an endpoint, so that is asked first.
+    return not hasattr(route, "endpoint") and hasattr(route, "path_regex") and hasattr(route, "app")

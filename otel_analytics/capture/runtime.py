@@ -6,16 +6,19 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, MutableMapping
+from contextvars import Token
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import trace
+from opentelemetry.context import Context
 from opentelemetry.sdk.trace import Span
 
 from otel_analytics.capture.body_hash import BodyHash, key_of
 from otel_analytics.capture.event import EventBuilder, UserOf
 from otel_analytics.capture.metrics_route import MetricsRoute
 from otel_analytics.capture.observed import EventIds, ObservedRequest, current_request
-from otel_analytics.capture.own_provider import make_provider
+from otel_analytics.capture.own_provider import OwnProvider
+from otel_analytics.capture.own_spans import OwnSpans
 from otel_analytics.capture.sources import SpanSource
 from otel_analytics.capture.tracing import (
     DatabaseInstrumentation,
@@ -26,7 +29,7 @@ from otel_analytics.capture.tracing import (
 from otel_analytics.errors import OtelAnalyticsError
 from otel_analytics.live.directory import prepare
 from otel_analytics.privacy import Privacy
-from otel_analytics.record import SAFE_METHODS, known_method
+from otel_analytics.record import SAFE_METHODS
 from otel_analytics.settings import Settings
 from otel_analytics_exporters.delivery import Delivery
 from otel_analytics_exporters.span_exporter import EventSpanExporter
@@ -54,6 +57,7 @@ class Runtime:
     _complained: bool
     _ids: EventIds
     _delivery: Delivery | None
+    _own_spans: OwnSpans | None
     _live: "LiveMetrics | None"
     _pipeline: "PipelineMetrics | None"
 
@@ -131,11 +135,22 @@ class Runtime:
             request = ObservedRequest(scope, self._ids.next(), self._processor)
             request.span = _span_around()
             if self._live is not None:
-                self._live.request_started(known_method(scope["method"]))
+                self._live.request_started(request.method)
         except Exception as error:  # noqa: BLE001
             self.failed(error)
             return None
         return request
+
+    def open_span(self, request: ObservedRequest) -> "Token[Context] | None":
+        """See `layer.Observer`."""
+        if self._own_spans is None:
+            return None
+        try:
+            return self._own_spans.begin(request)
+        except Exception as error:  # noqa: BLE001
+            request.tracing_failed = True
+            self.failed(error)
+            return None
 
     def new_hash(self) -> BodyHash | None:
         """See `layer.Observer`."""
@@ -147,8 +162,10 @@ class Runtime:
         """See `layer.Observer`."""
         try:
             if self._live is not None:
-                self._live.request_ended(known_method(request.scope["method"]))
+                self._live.request_ended(request.method)
             event = self._builder.build(request, None if body_hash is None else body_hash.digest())
+            if self._own_spans is not None:
+                self._own_spans.end(request)
             if request.problem is not None:
                 self.failed(request.problem)
             if event is None:
@@ -222,12 +239,11 @@ class Runtime:
 
     def _attach(self) -> None:
         source = SpanSource(self._app)
-        provider = trace.get_tracer_provider()
-        if isinstance(provider, trace.ProxyTracerProvider):
+        if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
             # Nobody else wants spans, so none is recorded but those that an event is made of.
-            trace.set_tracer_provider(make_provider())
-            if source.provider is None:
-                source.switch_off_operation_spans()
+            trace.set_tracer_provider(OwnProvider())
+        if isinstance(trace.get_tracer_provider(), OwnProvider):
+            self._own_spans = source.take_over()
         providers = (trace.get_tracer_provider(), source.provider)
         observed = [attach(each, self._processor) for each in providers if each is not None]
         for tracer in source.tracers():
@@ -253,6 +269,7 @@ class Runtime:
         self._complained = False
         self._ids = EventIds()
         self._delivery = None
+        self._own_spans = None
         self._live = None
         self._pipeline = None
 

@@ -1,11 +1,13 @@
 """Who opens the SERVER spans of an application: FastAPI itself, an instrumentation, or one we switch on."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from starlette.applications import Starlette
+from starlette.routing import Mount
 
 from otel_analytics.capture.observed import current_request
+from otel_analytics.capture.own_spans import OwnSpans
 from otel_analytics.errors import UsageError
 
 _MIDDLEWARE: Final = "OpenTelemetryMiddleware"
@@ -33,10 +35,19 @@ class SpanSource:
         """The tracer provider that FastAPI was given; None where it uses the global one."""
         return self._telemetry.get("tracer_provider")
 
-    def switch_off_operation_spans(self) -> None:
-        """Keep FastAPI from opening three more spans a request, where nobody would get to see them."""
-        if self._telemetry:
-            self._telemetry["operation_spans"] = False
+    def take_over(self) -> OwnSpans | None:
+        """Open the spans in place of FastAPI, where nobody would get to see what it puts into them.
+
+        Returns:
+            None where FastAPI would open none, or something else opens them.
+        """
+        if not self._telemetry.get("tracing") or self.provider is not None or any(self.tracers()):
+            return None
+        for each in (self._app, *_mounted(self._app.routes)):
+            telemetry: dict[str, Any] = getattr(each, "_telemetry", {})
+            if telemetry.get("tracer_provider") is None:
+                telemetry["tracing"] = False
+        return OwnSpans(self._telemetry.get("exclude"))
 
     def ensure(self) -> None:
         """Switch on an instrumentation where nothing opens spans: FastAPI before 0.142, and plain Starlette.
@@ -73,6 +84,13 @@ class SpanSource:
         return any(getattr(self._app, flag, False) for flag in flags) or any(
             getattr(each.cls, "__name__", "") == _MIDDLEWARE for each in self._app.user_middleware
         )
+
+
+def _mounted(routes: Iterable[Any]) -> Iterator[Any]:
+    for route in routes:
+        if isinstance(route, Mount):
+            yield route.app
+            yield from _mounted(route.routes or ())
 
 
 class _ServerSpans:

@@ -98,8 +98,9 @@ class RequestSpanProcessor(SpanProcessor):
                 request.span = span
             elif request.inner_span is None:
                 request.inner_span = span
-            # So that an exporter of ours that gets the span as well leaves it alone.
-            span.set_attribute(EVENT_ID_ATTRIBUTE, request.event_id)
+            if span.get_span_context().trace_flags.sampled:
+                # So that an exporter of ours that gets the span as well leaves it alone.
+                span.set_attribute(EVENT_ID_ATTRIBUTE, request.event_id)
         elif kind is SpanKind.CLIENT and span.context is not None:
             _place(request, span)
 
