@@ -6,10 +6,13 @@ acknowledged.
 """
 
 import datetime as dt
+import gc
 import json
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
 
 from otel_analytics.errors import InvalidEvent, PoisonedStream, StoreUnavailable
@@ -35,13 +38,6 @@ _READ_AT_MOST: Final = 100
 _MAX_REASONS: Final = 50
 _MAX_REASON_LENGTH: Final = 64
 _MAX_DROPS: Final = 2**53
-
-
-class Batch(NamedTuple):
-    """Entries to be stored in one transaction, and what Redis said of its ledger when they were read."""
-
-    entries: list[Entry]
-    ledger: StreamLedger
 
 
 @dataclass(frozen=True)
@@ -92,10 +88,26 @@ class Judged:
         """Whether it holds nothing but what can never be stored."""
         return bool(self.dead) and not self.good
 
+    def copy(self) -> "Judged":
+        """One that can be changed."""
+        return replace(self, good=list(self.good), dead=list(self.dead))
+
     @property
     def dead_events(self) -> int:
         """How many events of the ledger are dead."""
         return sum(event_count(self.entry.fields) if place is None else 1 for place, _ in self.dead)
+
+
+class Batch(NamedTuple):
+    """Entries to be stored in one transaction, and what Redis said of its ledger when they were read."""
+
+    judged: list[Judged]
+    ledger: StreamLedger
+
+    @property
+    def entries(self) -> list[Entry]:
+        """As they were read."""
+        return [each.entry for each in self.judged]
 
 
 class Window(NamedTuple):
@@ -140,7 +152,8 @@ class Ingest:
     """Reads batches and stores them. One in a process, used by one thread.
 
     `store` returns when the batch is committed and acknowledged. If it raises, the batch may have been
-    committed or not; storing it again is right either way.
+    committed or not; storing it again is right either way. Where batches are full, a thread reads the next
+    one while PostgreSQL is busy.
     """
 
     def __init__(self, consumer: Consumer, settings: Settings, clock: Clock) -> None:
@@ -156,7 +169,22 @@ class Ingest:
         self._clock = clock
         self._known = StreamLedger.of({})
         self._held: Delivery | None = None
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="otel-analytics-reader")
+        self._ahead: Future[Batch | None] | None = None
         self._poison_run = 0
+
+    def close(self) -> None:
+        """End the thread."""
+        self._reader.shutdown()
+
+    @property
+    def has_read_ahead(self) -> bool:
+        """Whether `read` returns what was delivered before."""
+        return self._ahead is not None
+
+    def forget_ahead(self) -> None:
+        """Leave what was read ahead to whoever it is delivered to again."""
+        self._ahead = None
 
     def read(self, block_seconds: float = 0.0) -> Batch | None:
         """The next batch; None where there is nothing to do.
@@ -167,6 +195,36 @@ class Ingest:
         Raises:
             StreamUnavailable: Redis did not answer.
         """
+        ahead, self._ahead = self._ahead, None
+        batch = None if ahead is None else ahead.result()
+        return batch or self._read(block_seconds)
+
+    def store(self, connection: Connection, batch: Batch, *, read_ahead: bool = False) -> Stored:
+        """Store a batch in one transaction, then write its dead letters and acknowledge it.
+
+        Args:
+            connection: Where the tables are.
+            batch: As it was read.
+            read_ahead: Whether the next one may be read meanwhile.
+
+        Raises:
+            PoisonedStream: So many entries in a row held nothing that can be stored that the worker has to
+                stop. Their dead letters are written.
+            StoreUnavailable: PostgreSQL does not answer, or does not accept writes; nothing was acknowledged.
+            StreamUnavailable: Redis does not answer; what is not acknowledged is delivered again.
+        """
+        self._compare_books(connection, batch.ledger)
+        with _collector_at_rest(), self._reading_ahead(enabled=read_ahead and self._is_full(batch)):
+            new, result = self._commit(connection, batch)
+        known = [entry.key for entry in batch.entries if entry.key not in new]
+        dead = {key: judged.dead for key, judged in new.items() if judged.dead}
+        if known:
+            dead |= ledger.recorded_dead(connection, batch.ledger.epoch, known)
+        self._acknowledge(batch.entries, dead)
+        self._watch_for_poison(new.values())
+        return result
+
+    def _read(self, block_seconds: float = 0.0) -> Batch | None:
         wanted = self._settings.worker_batch_size
         count = max(1, min(_READ_AT_MOST, wanted // self._settings.export_batch_size))
         first, self._held = self._held or self._consumer.read(count, block_seconds), None
@@ -186,35 +244,33 @@ class Ingest:
             new = {entry.id: entry for entry in following.entries if entry.id not in entries}
             entries |= new
             events, more = events + _announced(new.values()), bool(new)
-        return Batch(list(entries.values()), ledger_then) if entries else None
+        if not entries:
+            return None
+        window = Window.at(self._clock(), self._settings.raw_retention_days)
+        with _collector_at_rest():
+            return Batch([judge(entry, window) for entry in entries.values()], ledger_then)
 
-    def store(self, connection: Connection, batch: Batch) -> Stored:
-        """Store a batch in one transaction, then write its dead letters and acknowledge it.
+    @contextmanager
+    def _reading_ahead(self, *, enabled: bool) -> Iterator[None]:
+        """Read the next batch meanwhile; the connection to Redis is again ours alone afterwards."""
+        if enabled and self._ahead is None:
+            self._ahead = self._reader.submit(self._read)
+        try:
+            yield
+        finally:
+            if self._ahead is not None:
+                wait([self._ahead])
 
-        Raises:
-            PoisonedStream: So many entries in a row held nothing that can be stored that the worker has to
-                stop. Their dead letters are written.
-            StoreUnavailable: PostgreSQL does not answer, or does not accept writes; nothing was acknowledged.
-            StreamUnavailable: Redis does not answer; what is not acknowledged is delivered again.
-        """
-        self._compare_books(connection, batch.ledger)
-        new, result = self._commit(connection, batch)
-        known = [entry.key for entry in batch.entries if entry.key not in new]
-        dead = {key: judged.dead for key, judged in new.items() if judged.dead}
-        if known:
-            dead |= ledger.recorded_dead(connection, batch.ledger.epoch, known)
-        self._acknowledge(batch.entries, dead)
-        self._watch_for_poison(new.values())
-        return result
+    def _is_full(self, batch: Batch) -> bool:
+        """Whether more may be waiting; else reading ahead would only ask Redis twice."""
+        return _announced(batch.entries) >= self._settings.worker_batch_size
 
     def _commit(self, connection: Connection, batch: Batch) -> tuple[dict[str, Judged], Stored]:
         """Store the batch; on a missing partition, make it and try once more."""
         for _ in range(2):
-            now = self._clock()
-            window = Window.at(now, self._settings.raw_retention_days)
-            judged = [judge(entry, window) for entry in batch.entries]
+            judged = [each.copy() for each in batch.judged]
             try:
-                return self._write(connection, batch, judged, now)
+                return self._write(connection, batch, judged)
             except MissingPartition:
                 days = {utc_day(event.timestamp_us) for each in judged for _, event in each.good}
                 made = partitions.ensure(connection, days)
@@ -222,7 +278,7 @@ class Ingest:
         raise StoreUnavailable("PostgreSQL: a partition vanished while its events were being stored")
 
     def _write(
-        self, connection: Connection, batch: Batch, judged: Sequence[Judged], now: dt.datetime
+        self, connection: Connection, batch: Batch, judged: Sequence[Judged]
     ) -> tuple[dict[str, Judged], Stored]:
         # Every worker locks in this order, and sorted within each table: entries, events, reports, drops, the
         # ledger's one row.
@@ -236,7 +292,7 @@ class Ingest:
             ledger.record_dead(connection, batch.ledger.epoch, dead)
             drops = _total_drops(_first_reports(connection, batch.ledger.epoch, new.values()))
             if drops:
-                hour = now.astimezone(dt.UTC).replace(minute=0, second=0, microsecond=0)
+                hour = self._clock().astimezone(dt.UTC).replace(minute=0, second=0, microsecond=0)
                 ledger.add_drops(connection, hour, drops)
             ledger.add(connection, _ledger_row(batch.ledger, result))
         return new, Stored(len(batch.entries), result.stored, result.duplicates, result.dead)
@@ -302,6 +358,21 @@ class Ingest:
                 f"{longest} entries in a row held nothing that can be stored; they are dead letters now"
                 " (otel-analytics dlq list). Is a newer version of the application writing to this stream?"
             )
+
+
+@contextmanager
+def _collector_at_rest() -> Iterator[None]:
+    """Let no garbage be looked for: a batch is a hundred thousand objects and no cycles.
+
+    Going through them again and again took 40 % of the worker's processor time.
+    """
+    was_at_work = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_at_work:
+            gc.enable()
 
 
 def _insert(connection: Connection, judged: Sequence[Judged]) -> Stored:

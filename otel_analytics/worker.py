@@ -84,6 +84,7 @@ class _Stream:
             )
 
     def close(self) -> None:
+        self.ingest.close()
         self.consumer.close()
         self.inspector.close()
         self.letters.close()
@@ -199,6 +200,9 @@ class Worker:
                     if failures:
                         _log.info("working again after %d failures", failures)
                     failures = 0
+            # Should a server be away now, it stays pending.
+            with suppress(StoreUnavailable, StreamUnavailable):
+                self._finish()
             self._report()
 
     def drain(self, stop: threading.Event, progress: Callable[[Stored], None] | None = None) -> Stored:
@@ -213,14 +217,15 @@ class Worker:
             return total
         _, last_id = self._stream.inspector.ledger_and_last_id()
         while not stop.is_set() and (batch := self._stream.ingest.read()):
-            total += self._store_batch(self._stream.ingest, batch)
-            if progress is not None:
-                progress(total)
             # What is older was read before it, so entries that are added meanwhile do not keep this going for
             # ever.
-            if id_parts(batch.entries[-1].id) >= id_parts(last_id):
+            is_last = id_parts(batch.entries[-1].id) >= id_parts(last_id)
+            total += self._store_batch(self._stream.ingest, batch, read_ahead=not (is_last or stop.is_set()))
+            if progress is not None:
+                progress(total)
+            if is_last:
                 break
-        return total
+        return total + self._finish()
 
     def rollup(self, stop: threading.Event) -> int:
         """Recompute all marked hours, the current one included; returns how many."""
@@ -251,15 +256,22 @@ class Worker:
                 self._in_hand = ingest.read(0.0 if interval else _BLOCK_SECONDS)
             if self._in_hand is not None:
                 idle = False
-                self._store_batch(ingest, self._in_hand)
+                self._store_batch(ingest, self._in_hand, read_ahead=not stop.is_set())
                 self._in_hand = None
         self._keep_house(stop)
         if idle and (interval or self._stream is None):
             stop.wait(interval or _BLOCK_SECONDS)
 
-    def _store_batch(self, ingest: Ingest, batch: Batch) -> Stored:
+    def _finish(self) -> Stored:
+        """Store what was read ahead when it was time to stop."""
+        ingest = self._stream.ingest if self._stream is not None else None
+        if ingest is not None and ingest.has_read_ahead and (batch := ingest.read()):
+            return self._store_batch(ingest, batch, read_ahead=False)
+        return Stored()
+
+    def _store_batch(self, ingest: Ingest, batch: Batch, *, read_ahead: bool) -> Stored:
         began = time.monotonic()
-        stored = ingest.store(self._connection(), batch)
+        stored = ingest.store(self._connection(), batch, read_ahead=read_ahead)
         self._metrics.batch_done(stored, time.monotonic() - began)
         self._unreported += stored
         return stored
@@ -387,6 +399,8 @@ class Worker:
             # The entries stay pending and come again. To hold on to them could mean to wait for a stream that
             # is gone.
             self._in_hand = None
+            if self._stream is not None:
+                self._stream.ingest.forget_ahead()
             # A Redis that is full refuses dead letters, and only this makes room for them.
             if self._is_due("trim", _TRIM_SECONDS):
                 with suppress(StoreUnavailable, StreamUnavailable):
