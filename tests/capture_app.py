@@ -566,7 +566,10 @@ def main():
     source, descriptor, settings = sys.argv[1:]
     app = build(source, json.loads(settings))
     listening = socket.socket(fileno=int(descriptor))
-    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5)
+    # Large heads come to the application, however they are cut on the way.
+    config = uvicorn.Config(
+        app, log_level="warning", timeout_graceful_shutdown=5, h11_max_incomplete_event_size=1_000_000
+    )
     uvicorn.Server(config).run(sockets=[listening])
 
 
