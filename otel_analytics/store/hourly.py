@@ -62,6 +62,7 @@ def recompute(
         if not partitions.hold(connection, hour.astimezone(dt.UTC).date()):
             connection.execute(_QUERIES["remove_marks"], {"hour": hour})
             return None
+        connection.execute(_QUERIES["make_quick"])
         # One statement sees one state of the database: a commit during it adds rows and a mark it sees
         # neither of.
         written, removed = connection.execute(_QUERIES["recompute"], parameters).fetchone() or (0, 0)
