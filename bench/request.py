@@ -1,120 +1,119 @@
-"""What a request costs more with each peer in the application, in process. Run it with `make bench`.
+"""P1 and P2: what a request costs more with each peer in the application, in process.
 
-Arguments: numbers of routes, 10 100 500 1000 where none are given. One process for each peer; the rounds are interleaved,
-and each ratio is the median of the ratios within a round.
+One process a subject; in each round every one of them answers some requests, in an order that moves on, and
+each ratio is that within a round. Processor time is that of all threads, with what the background has to do
+for these requests done on the spot; beside it stands the time on the thread that serves.
 """
 
 import json
 import statistics
-import subprocess
-import sys
-import tempfile
-import threading
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Final
 
-from subjects import SUBJECTS
+from figures import Figure, compared
+from peers import POSTING, Subject, Surroundings, installed, surroundings
+from subjects import BARE, BESIDE, NATIVE, OURS
 
-from otel_analytics.embedded import redis_server
+ROUTES: Final = (10, 100, 500, 1_000)
+ROUNDS: Final = 15
+ROUNDS_OF_GROWTH: Final = 7
+REQUESTS: Final = 200
+"""In a round; half of it where there are more routes."""
+AIMS: Final = {
+    "FastAPIInstrumentor": "<= 0.6 x",
+    "Apitally": "<= 0.4 x",
+    "prometheus-fastapi-instrumentator": "< 1 x",
+}
 
-ROUNDS: Final = 7
-REQUESTS: Final = 2_000
-HERE: Final = Path(__file__).parent
-OURS: Final = "otel-analytics"
-
-
-class Sink(BaseHTTPRequestHandler):
-    """Takes whatever peers send, and says yes."""
-
-    def do_POST(self) -> None:  # noqa: N802
-        self.rfile.read(int(self.headers.get("content-length") or 0))
-        self.send_response(200)
-        self.send_header("content-length", "2")
-        self.end_headers()
-        self.wfile.write(b"{}")
-
-    def log_message(self, *_: object) -> None:  # type: ignore[override]
-        """Say nothing."""
+Rounds = dict[str, dict[str, list[float]]]
+"""Microseconds a request: by kind of time, by subject, one a round."""
 
 
-class Subject:
-    """A process that asks its application when told to."""
-
-    def __init__(self, name: str, routes: int, redis_url: str, sink: str) -> None:
-        self.name = name
-        self._process = subprocess.Popen(
-            [sys.executable, "subjects.py", name, str(routes), redis_url, sink],
-            cwd=HERE,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self._process.stdout is not None and self._process.stdin is not None
-        self._input, self._output = self._process.stdin, self._process.stdout
-
-    def wait(self) -> bool:
-        """Whether it has come up."""
-        return self._output.readline() == "ready\n"
-
-    def round(self, requests: int) -> float:
-        """Processor microseconds a request took, in every thread."""
-        self._input.write(f"{requests}\n")
-        self._input.flush()
-        return float(json.loads(self._output.readline())["processor"])
-
-    def stop(self) -> None:
-        self._input.close()
-        self._process.wait(30)
+def run() -> Iterator[Figure]:
+    """P1 with ten routes, then P2 with more of them."""
+    names = installed()
+    growth: dict[int, Rounds] = {}
+    with surroundings() as around:
+        growth[ROUTES[0]] = measure(names, ROUTES[0], around, ROUNDS, REQUESTS)
+        yield from costs(growth[ROUTES[0]])
+        growing = [name for name in names if name not in (NATIVE, BESIDE)]
+        for routes in ROUTES[1:]:
+            growth[routes] = measure(growing, routes, around, ROUNDS_OF_GROWTH, REQUESTS // 2)
+        for name, path in POSTING.items():
+            assert name not in names or around.posts[path], f"{name} has sent nothing"
+    for routes in ROUTES[1:]:
+        yield from grown(routes, growth[routes], growth[ROUTES[0]])
 
 
-def measure(routes: int, redis_url: str, sink: str) -> dict[str, list[float]]:
-    """Rounds of every subject that could be started."""
+def measure(names: Sequence[str], routes: int, around: Surroundings, count: int, requests: int) -> Rounds:
+    """Rounds of all subjects."""
+    rounds: Rounds = {}
     with ExitStack() as stack:
-        subjects = []
-        for name in SUBJECTS:
-            subject = Subject(name, routes, redis_url, sink)
+        subjects = [Subject(name, routes, around) for name in names]
+        for subject in subjects:
             stack.callback(subject.stop)
-            if subject.wait():
-                subjects.append(subject)
-        rounds: dict[str, list[float]] = {each.name: [] for each in subjects}
-        for _ in range(ROUNDS):
-            for each in subjects:
-                rounds[each.name].append(each.round(REQUESTS))
-        return rounds
+        for subject in subjects:
+            assert subject.answer() == "ready\n", f"{subject.name} does not start"
+        for number in range(count):
+            first = number % len(subjects)
+            for subject in subjects[first:] + subjects[:first]:
+                answer = ask(subject, requests)
+                for kind in ("processor", "thread"):
+                    rounds.setdefault(kind, {}).setdefault(subject.name, []).append(answer[kind])
+    return rounds
 
 
-def main() -> None:
-    """Print all of it."""
-    counts = [int(each) for each in sys.argv[1:]] or [10, 100, 500, 1_000]
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Sink)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    sink = f"http://127.0.0.1:{server.server_port}"
-    with (
-        tempfile.TemporaryDirectory(prefix="otel-analytics-") as folder,
-        redis_server(Path(folder)) as redis_url,
-    ):
-        for routes in counts:
-            show(routes, measure(routes, redis_url, sink))
-    server.shutdown()
+def ask(subject: Subject, requests: int) -> dict[str, float]:
+    """One round of one subject, which must have taken note of every request."""
+    subject.input.write(f"{requests}\n")
+    subject.input.flush()
+    answer: dict[str, float] = json.loads(subject.answer())
+    assert subject.name == BARE or answer["counted"] == answer["asked"], (subject.name, answer)
+    return answer
 
 
-def show(routes: int, rounds: dict[str, list[float]]) -> None:
-    """Print a table."""
-    print(f"{routes} routes")
-    for name, values in rounds.items():
-        over_bare = [value - bare for value, bare in zip(values, rounds["bare"], strict=True)]
-        share = [
-            (ours - bare) / (value - bare) if value > bare else float("nan")
-            for ours, value, bare in zip(rounds[OURS], values, rounds["bare"], strict=True)
-        ]
-        print(
-            f"  {name:<36} {statistics.median(values):8.1f} us a request"
-            f" {statistics.median(over_bare):+8.1f} over bare"
-            f"   ours is {statistics.median(share):5.2f} x" if name != "bare" else f"  {name:<36} {statistics.median(values):8.1f} us a request"
-        )
+def costs(rounds: Rounds) -> Iterator[Figure]:
+    """What each subject adds to a request, ours against each of the others."""
+    processor = rounds["processor"]
+    yield Figure("P1", "a request to bare FastAPI", statistics.median(processor[BARE]), "us")
+    added = over(processor, BARE)
+    own = [with_us - without for with_us, without in zip(processor[BESIDE], processor[NATIVE], strict=True)]
+    yield compared("P1", "added by native spans", added[NATIVE], "us", against=BARE, floor=processor[BARE])
+    yield Figure("P1", f"added to {NATIVE} by ours", statistics.median(own), "us", aim="<= 20 us")
+    for kind, where in (("processor", "all threads"), ("thread", "serving thread")):
+        added = over(rounds[kind], BARE)
+        for name in added:
+            if name not in (BARE, OURS, BESIDE):
+                against = f"{name}: {statistics.median(added[name]):.0f} us"
+                aim = AIMS.get(name, "") if kind == "processor" else ""
+                what = f"added by ours, {where}"
+                yield compared("P1", what, added[OURS], "us", against=against, floor=added[name], aim=aim)
+
+
+def grown(routes: int, rounds: Rounds, few: Rounds) -> Iterator[Figure]:
+    """What each subject adds with more routes, against what it added with few of them."""
+    added, before = over(rounds["processor"], BARE), over(few["processor"], BARE)
+    for name in added:
+        if name != BARE:
+            aim = "<= 1.2 x" if name == OURS and routes == 500 else ""  # noqa: PLR2004 - the aim names it
+            earlier = statistics.median(before[name])
+            value = statistics.median(added[name])
+            # Rounds of one number of routes have nothing to do with those of another.
+            low, high = min(added[name]) / earlier, max(added[name]) / earlier
+            against = f"with {ROUTES[0]} routes: {earlier:.0f} us"
+            what = f"{name}, {routes} routes"
+            yield Figure("P2", what, value, "us", against, value / earlier, low, high, aim)
+
+
+def over(times: dict[str, list[float]], floor: str) -> dict[str, list[float]]:
+    """What each subject takes more than one of them, round by round."""
+    return {
+        name: [value - under for value, under in zip(values, times[floor], strict=True)]
+        for name, values in times.items()
+    }
 
 
 if __name__ == "__main__":
-    main()
+    for figure in run():
+        print(figure)

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-from opentelemetry.sdk.trace import Span
 from starlette.requests import Request
 
 from otel_analytics.capture.observed import FOREIGN_ERRORS, ObservedRequest
@@ -183,7 +182,7 @@ def _start_ns(request: ObservedRequest) -> int:
 
 
 def _attributes(request: ObservedRequest, *, innermost_first: bool = False) -> Iterator[Mapping[str, Any]]:
-    spans: tuple[Span | None, ...] = (request.span, request.inner_span)
+    spans = (request.span, request.inner_span)
     for span in reversed(spans) if innermost_first else spans:
         if span is not None and span.attributes:
             yield span.attributes

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from opentelemetry.sdk.trace import Span, SpanProcessor
 
+from otel_analytics.capture.own_spans import OwnSpan
 from otel_analytics.record import MAX_TEXT_LENGTH, clean_text, known_method
 
 _random: Final = random.SystemRandom()
@@ -80,7 +81,7 @@ class ObservedRequest:
         self.method = known_method(scope["method"])
         self.path: str = scope["path"]
         self.root_path: str = scope.get("root_path", "")
-        self.span: Span | None = None
+        self.span: Span | OwnSpan | None = None
         self.inner_span: Span | None = None
         self.span_user: object = None
         self.tracing_failed = False

@@ -9,7 +9,7 @@ from collections.abc import Callable, MutableMapping
 from contextvars import Token
 from typing import TYPE_CHECKING, Any, Final
 
-from opentelemetry import trace
+from opentelemetry import context, trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import Span
 
@@ -18,7 +18,7 @@ from otel_analytics.capture.event import EventBuilder, UserOf
 from otel_analytics.capture.metrics_route import MetricsRoute
 from otel_analytics.capture.observed import EventIds, ObservedRequest, current_request
 from otel_analytics.capture.own_provider import OwnProvider
-from otel_analytics.capture.own_spans import OwnSpans
+from otel_analytics.capture.own_spans import OwnSpan, OwnSpans
 from otel_analytics.capture.sources import SpanSource
 from otel_analytics.capture.tracing import (
     DatabaseInstrumentation,
@@ -143,10 +143,14 @@ class Runtime:
 
     def open_span(self, request: ObservedRequest) -> "Token[Context] | None":
         """See `layer.Observer`."""
-        if self._own_spans is None:
+        if self._own_spans is None or request.span is not None:
             return None
         try:
-            return self._own_spans.begin(request)
+            opened = self._own_spans.open(request.scope)
+            if opened is None:
+                return None
+            request.span, within = opened
+            return context.attach(within)
         except Exception as error:  # noqa: BLE001
             request.tracing_failed = True
             self.failed(error)
@@ -160,12 +164,12 @@ class Runtime:
 
     def end(self, request: ObservedRequest, body_hash: BodyHash | None) -> None:
         """See `layer.Observer`."""
+        if isinstance(request.span, OwnSpan):
+            request.span.end()
         try:
             if self._live is not None:
                 self._live.request_ended(request.method)
             event = self._builder.build(request, None if body_hash is None else body_hash.digest())
-            if self._own_spans is not None:
-                self._own_spans.end(request)
             if request.problem is not None:
                 self.failed(request.problem)
             if event is None:
@@ -274,7 +278,7 @@ class Runtime:
         self._pipeline = None
 
 
-def _is_sampled(span: Span | None) -> bool:
+def _is_sampled(span: Span | OwnSpan | None) -> bool:
     return span is not None and span.get_span_context().trace_flags.sampled
 
 

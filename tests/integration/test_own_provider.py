@@ -18,8 +18,9 @@ from fastapi import FastAPI
 from opentelemetry import propagate, trace
 from otel_analytics import instrument
 
-app = FastAPI()
+app = FastAPI(telemetry={"exclude": lambda scope: scope["path"] == "/excluded"})
 
+@app.get("/excluded")
 @app.get("/")
 async def root():
     outgoing = {}
@@ -32,6 +33,7 @@ if "instrument" in sys.argv:
 async def main():
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://shop") as client:
+        await client.get("/excluded")
         answers = [(await client.get("/", headers=headers)).json() for headers in json.loads(sys.argv[1])]
     print(json.dumps(answers))
 

@@ -50,6 +50,16 @@ def test_whatever_is_sent_what_is_kept_is_small_and_can_be_stored(query, path):
     assert len(shown) <= MAX_ROUTE_FULL_LENGTH
 
 
+@given(st.one_of(queries, st.text("ab1.-=&%+@:/ ?;eyJtoken", max_size=40)), any_text)
+@example("page=2&sort=name", "/things/7")
+@example("a&b=&a", "/")
+@example("&".join(f"p{n}" for n in range(60)), "/")
+@example("access_token=x&page=1", "/")
+@example("q=eyJhbGciOiJub25lIn0.eyJzdWIiOiIxIn0.", "/" * 2_048)
+def test_in_one_go_it_is_the_same(query, path):
+    assert RULES.address(path, query) == (RULES.redact(path, query), *RULES.read(query))
+
+
 @given(st.lists(st.tuples(sane_text, sane_text), max_size=20))
 def test_it_reads_what_other_parsers_read(pairs):
     pairs = [(name, value) for name, value in pairs if not looks_secret(name)]

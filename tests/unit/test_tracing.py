@@ -44,7 +44,7 @@ class Tracing:
         assert attach(self.provider, self.processor)
 
     def request(self):
-        return ObservedRequest({"path": "/x"}, EventIds().next(), self.processor)
+        return ObservedRequest({"path": "/x", "method": "GET"}, EventIds().next(), self.processor)
 
     def query(self, scope=DRIVER, **attributes):
         tracer = self.provider.get_tracer(scope)
