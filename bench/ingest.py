@@ -69,10 +69,13 @@ def deliver(settings: Settings, events: Sequence[Event], *, batch: int = 500) ->
     exporter.disconnect()
 
 
-def begin_again(settings: Settings) -> None:
-    """Empty the tables, and let whoever comes find all that is on the stream."""
+def begin_again(settings: Settings, *, keep: bool = False) -> None:
+    """Empty the tables, or keep what is not of the stream, and let whoever comes find all that is on it."""
     with connect(settings.postgres_dsn) as connection, redis.Redis.from_url(settings.redis_url) as client:
-        connection.execute(f"TRUNCATE {', '.join(TABLES)}")
+        connection.execute(f"TRUNCATE {', '.join(TABLES[1:] if keep else TABLES)}")
+        if keep:
+            connection.execute("DELETE FROM route_analytics WHERE trace_id IS NOT NULL")
+            connection.execute("VACUUM route_analytics")
         connection.execute("CHECKPOINT")
         client.execute_command("XGROUP", "DESTROY", STREAM, GROUP)
         client.execute_command("XGROUP", "CREATE", STREAM, GROUP, "0")
@@ -128,9 +131,24 @@ def values(event: Event) -> list[object]:
     return row
 
 
-def rate(subject: Subject, settings: Settings, events: Sequence[Event], *, processes: int = 1) -> float:
-    """Events a second, from when all of the processes are ready to when the last one is done."""
-    begin_again(settings)
+def rate(
+    subject: Subject,
+    settings: Settings,
+    events: Sequence[Event],
+    *,
+    processes: int = 1,
+    keep: bool = False,
+) -> float:
+    """Events a second, from when all of the processes are ready to when the last one is done.
+
+    Args:
+        subject: What each process does.
+        settings: Where the servers are.
+        events: What is on the stream.
+        processes: How many.
+        keep: Whether the raw table keeps what did not come by the stream.
+    """
+    begin_again(settings, keep=keep)
     spawn = get_context("spawn")
     together = spawn.Barrier(processes + 1)
     handed = [] if subject is worker else events
@@ -144,7 +162,9 @@ def rate(subject: Subject, settings: Settings, events: Sequence[Event], *, proce
     for each in running:
         each.join()
     with connect(settings.postgres_dsn) as connection:
-        (stored,) = connection.execute("SELECT count(*) FROM route_analytics").fetchone() or (0,)
+        (stored,) = connection.execute(
+            "SELECT count(*) FROM route_analytics WHERE trace_id IS NOT NULL"
+        ).fetchone() or (0,)
     assert stored == len(events)
     return len(events) / seconds
 

@@ -21,7 +21,7 @@ RAW: Final = """
         query_params, query_params_normalized, request_size_bytes, response_size_bytes, db_query_count,
         cache_status, response_hash)
     SELECT
-        %(first)s::timestamptz + n * (%(span)s::interval / %(rows)s), md5(n::text)::uuid,
+        %(first)s::timestamptz + (n - %(number)s) * (%(span)s::interval / %(rows)s), md5(n::text)::uuid,
         '/api/v1/things' || pattern / 100 || '/{id}',
         '/api/v1/things' || pattern / 100 || '/' || n %% 1000, 'GET',
         CASE WHEN n %% 50 = 0 THEN 500 ELSE 200 END, round(exp(3 + 2 * chance)::numeric, 3), 1,
@@ -32,7 +32,7 @@ RAW: Final = """
         SELECT
             n, (hashint8extended(n, 1) & 1048575) * %(patterns)s / 1048576 AS pattern,
             (hashint8extended(n, 2) & 1048575) / 1048576.0 AS chance
-        FROM generate_series(0, %(rows)s::bigint - 1) AS n
+        FROM generate_series(%(number)s::bigint, %(number)s::bigint + %(rows)s - 1) AS n
     ) AS numbered
 """
 # A week of one pattern after the other; twenty buckets a row, as an hour of a few hundred requests has.
@@ -58,9 +58,9 @@ def migrated() -> Iterator[str]:
         yield dsn
 
 
-def fill_raw(dsn: str, first: dt.datetime, span: dt.timedelta, rows: int) -> None:
-    """Put so many events, evenly, into a span of time."""
-    parameters = {"first": first, "span": span, "rows": rows, "patterns": PATTERNS}
+def fill_raw(dsn: str, first: dt.datetime, span: dt.timedelta, rows: int, *, number: int = 0) -> None:
+    """Put so many events, evenly, into a span of time; the number of the first gives them their ids."""
+    parameters = {"first": first, "span": span, "rows": rows, "number": number, "patterns": PATTERNS}
     with connect(dsn) as connection:
         last = first + span - dt.timedelta(microseconds=1)
         partitions.ensure(connection, partitions.days_from(first.date(), last.date()))
