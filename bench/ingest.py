@@ -48,6 +48,8 @@ TABLES: Final = (
 )
 NOW: Final = dt.datetime.now(dt.UTC) - dt.timedelta(minutes=2)
 COLUMNS: Final = ", ".join('"timestamp"' if name == "timestamp_us" else name for name in Event._fields)
+STORED: Final = b"SELECT count(*) FROM route_analytics WHERE trace_id IS NOT NULL"
+"""Without those that `seeding` made."""
 Subject = Callable[[Settings, Sequence[Event], Barrier], None]
 
 
@@ -162,9 +164,7 @@ def rate(
     for each in running:
         each.join()
     with connect(settings.postgres_dsn) as connection:
-        (stored,) = connection.execute(
-            "SELECT count(*) FROM route_analytics WHERE trace_id IS NOT NULL"
-        ).fetchone() or (0,)
+        (stored,) = connection.execute(STORED).fetchone() or (0,)
     assert stored == len(events)
     return len(events) / seconds
 

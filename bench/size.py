@@ -1,6 +1,6 @@
 """What an event takes in Redis and PostgreSQL, and what memory each process takes. Part of `make bench`.
 
-Argument: how many events, 100,000 where none is given. `sizing.py` prints more of it.
+Argument: how many events, 200,000 where none is given. `sizing.py` prints more of it.
 """
 
 import sys
@@ -23,11 +23,10 @@ from otel_analytics.store.connection import Connection, connect
 from otel_analytics.store.events import insert_events
 from otel_analytics.store.migrations import migrate
 
-EVENTS: Final = 100_000
+EVENTS: Final = 200_000
 BATCH: Final = 5_000
 PROGRAM: Final = (sys.executable, "-m", "otel_analytics.cli")
-# The same columns, and the four b-trees that answer the same questions in the usual way. The columns with ids of traces
-# are empty where the events have none.
+# The same columns, and the four b-trees that answer the same questions in the usual way.
 PLAIN: Final = (
     "CREATE TABLE plain (LIKE route_analytics INCLUDING DEFAULTS)",
     'ALTER TABLE plain ADD PRIMARY KEY ("timestamp", event_id)',

@@ -22,9 +22,10 @@ DELETE FROM route_analytics_touched_hours WHERE hour = %(hour)s;
 DELETE FROM route_analytics_hourly WHERE "timestamp" < %(before)s;
 
 -- name: make_quick
--- The statement looks up the pattern of every event. Without figures of its own for it, the planner would sort all the
--- events for that, which takes longer than all the rest.
+-- The statement looks up the pattern of every event, by hash. The planner knows nothing of how many patterns there are,
+-- and might sort all the events for it, which takes longer than all the rest, or compare each event with each pattern.
 SET LOCAL enable_mergejoin = off;
+SET LOCAL enable_nestloop = off;
 
 -- name: recompute
 -- The figures of one hour from its raw rows: write what differs, delete what is no longer there, remove the marks.
