@@ -98,7 +98,7 @@ def otel_analytics(app: FastAPI, redis_url: str, sink: str) -> Hooks:
 
 
 def beside_native(app: FastAPI, redis_url: str, sink: str) -> Hooks:
-    """The same in an application that has tracing of its own."""
+    """The same in an application that has tracing of its own, every span sampled."""
     native(app, redis_url, sink)
     return otel_analytics(app, redis_url, sink)
 

@@ -12,6 +12,9 @@ from otel_analytics.errors import UsageError
 
 _MIDDLEWARE: Final = "OpenTelemetryMiddleware"
 _ONLY_SERVER_SPANS: Final = ("send", "receive")
+_TAKEN_OVER: Final = "otel_analytics"
+"""Key in FastAPI's configuration where its tracing is off because of us, in this process or the one it forked
+from."""
 _ENTERED: Final = "otel_analytics.entered"
 """Key in the scope of a request that has reached the application."""
 
@@ -41,12 +44,14 @@ class SpanSource:
         Returns:
             None where FastAPI would open none, or something else opens them.
         """
-        if not self._telemetry.get("tracing") or self.provider is not None or any(self.tracers()):
+        traces = self._telemetry.get("tracing") or _TAKEN_OVER in self._telemetry
+        if not traces or self.provider is not None or any(self.tracers()):
             return None
         for each in (self._app, *_mounted(self._app.routes)):
             telemetry: dict[str, Any] = getattr(each, "_telemetry", {})
-            if telemetry.get("tracer_provider") is None:
+            if telemetry.get("tracing") and telemetry.get("tracer_provider") is None:
                 telemetry["tracing"] = False
+                telemetry[_TAKEN_OVER] = True
         return OwnSpans(self._telemetry.get("exclude"))
 
     def ensure(self) -> None:
