@@ -96,6 +96,23 @@ def test_everything_accepted_is_stored(bench):
     assert report.drops == {"buffer_full": 4}
 
 
+def test_what_was_read_ahead_comes_next_and_once(bench):
+    bench.settings = make_settings(bench.redis_url, bench.dsn, worker_batch_size=100, export_batch_size=100)
+    _, ingest = bench.another()
+    events = random_events(250, seed=1)
+    produce(bench.redis_url, events[:100], events[100:200], events[200:])
+    stored = ingest.store(bench.connection, ingest.read(), read_ahead=True)
+    assert ingest.has_read_ahead
+    stored += ingest.store(bench.connection, ingest.read(), read_ahead=True)
+    stored += ingest.store(bench.connection, ingest.read(), read_ahead=True)
+    assert not ingest.has_read_ahead, "a batch that is not full is the last for now"
+    assert ingest.read() is None
+    assert stored == Stored(entries=3, stored=250)
+    report = bench.audit()
+    assert (report.stored, report.pending, report.balanced) == (250, 0, True)
+    ingest.close()
+
+
 def test_a_retry_of_the_producer_is_recognised(bench):
     events = random_events(10, seed=1)
     produce(bench.redis_url, events, events)

@@ -134,6 +134,19 @@ def test_a_running_worker_stores_as_events_come_and_leaves_on_request(settings):
     assert books(settings).balanced
 
 
+def test_a_worker_that_stops_leaves_nothing_it_has_read(settings):
+    settings = dataclasses.replace(settings, worker_batch_size=100, export_batch_size=100)
+    produce(settings.redis_url, *[random_events(100, seed) for seed in range(5)])
+    stop = threading.Event()
+    with make_worker(settings) as worker:
+        worker.start()
+        stored = worker.drain(stop, progress=lambda _: stop.set())
+    # The one in hand, and the one that was read meanwhile.
+    assert stored.stored == 200
+    with raw_redis(settings.redis_url) as client:
+        assert client.xpending(f"{PREFIX}:stream", "otel-analytics")["pending"] == 0
+
+
 def test_a_worker_with_an_interval_waits_between_runs(settings):
     settings = make_settings(settings.redis_url, settings.postgres_dsn, worker_interval_seconds=3_600)
     produce(settings.redis_url, *([make_event()] for _ in range(3)))
