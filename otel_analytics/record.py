@@ -30,13 +30,13 @@ MAX_PARAM_LENGTH: Final = 256
 MAX_PARAMS_LENGTH: Final = 16_384
 """Characters of all names and values of one event together."""
 
-_MAX_INT32: Final = 2**31 - 1
+MAX_INT32: Final = 2**31 - 1
 MAX_INT64: Final = 2**63 - 1
-_MAX_DURATION_MS: Final = 7 * 24 * 3600 * 1000.0
-_YEAR_2000_US: Final = 946_684_800_000_000
-_YEAR_2100_US: Final = 4_102_444_800_000_000
-_FIRST_HTTP_STATUS: Final = 100
-_LAST_HTTP_STATUS: Final = 599
+MAX_DURATION_MS: Final = 7 * 24 * 3600 * 1000.0
+YEAR_2000_US: Final = 946_684_800_000_000
+YEAR_2100_US: Final = 4_102_444_800_000_000
+FIRST_HTTP_STATUS: Final = 100
+LAST_HTTP_STATUS: Final = 599
 _HEX: Final = frozenset("0123456789abcdef")
 
 QueryParams = dict[str, str | list[str]]
@@ -135,8 +135,8 @@ def parse_event(item: Any) -> Event:
         value = getattr(event, name)
         if value is not None:
             _check_hex(name, value, digits)
-    _check_int("timestamp_us", event.timestamp_us, _YEAR_2000_US, _YEAR_2100_US)
-    _check_int("status_code", event.status_code, _FIRST_HTTP_STATUS, _LAST_HTTP_STATUS)
+    _check_int("timestamp_us", event.timestamp_us, YEAR_2000_US, YEAR_2100_US)
+    _check_int("status_code", event.status_code, FIRST_HTTP_STATUS, LAST_HTTP_STATUS)
     _check_duration("duration_ms", event.duration_ms)
     if event.ttfb_ms is not None:
         _check_duration("ttfb_ms", event.ttfb_ms)
@@ -165,7 +165,7 @@ _OPTIONAL_TEXTS: Final = (
 _OPTIONAL_COUNTS: Final = (
     ("request_size_bytes", MAX_INT64),
     ("response_size_bytes", MAX_INT64),
-    ("db_query_count", _MAX_INT32),
+    ("db_query_count", MAX_INT32),
 )
 
 
@@ -181,8 +181,8 @@ def _check_int(name: str, value: Any, smallest: int, largest: int) -> None:
 
 def _check_duration(name: str, value: Any) -> None:
     # NaN fails the comparison, too; math.isfinite would raise on an integer beyond any float.
-    if type(value) not in (int, float) or not 0 <= value <= _MAX_DURATION_MS:
-        raise InvalidEvent(f"{name} is not a duration from 0 to {_MAX_DURATION_MS:.0f} ms")
+    if type(value) not in (int, float) or not 0 <= value <= MAX_DURATION_MS:
+        raise InvalidEvent(f"{name} is not a duration from 0 to {MAX_DURATION_MS:.0f} ms")
 
 
 def _check_text(name: str, value: Any, longest: int) -> None:

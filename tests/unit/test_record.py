@@ -24,13 +24,13 @@ def hexadecimal(digits):
 
 short = text(40)
 params = st.dictionaries(short, short | st.lists(short, max_size=4), max_size=5)
-duration = st.floats(0, record._MAX_DURATION_MS) | st.integers(0, 7 * 24 * 3_600_000)
+duration = st.floats(0, record.MAX_DURATION_MS) | st.integers(0, 7 * 24 * 3_600_000)
 size = st.none() | st.integers(0, 2**63 - 1)
 name = st.none() | text(record.MAX_TEXT_LENGTH)
 events = st.builds(
     Event,
     event_id=hexadecimal(32),
-    timestamp_us=st.integers(record._YEAR_2000_US, record._YEAR_2100_US),
+    timestamp_us=st.integers(record.YEAR_2000_US, record.YEAR_2100_US),
     route=text(record.MAX_ROUTE_BYTES // 4),
     route_full=text(record.MAX_ROUTE_FULL_LENGTH),
     method=short,
@@ -70,8 +70,8 @@ REFUSED = {
     "timestamp_us": [
         -1,
         0,
-        record._YEAR_2000_US - 1,
-        record._YEAR_2100_US + 1,
+        record.YEAR_2000_US - 1,
+        record.YEAR_2100_US + 1,
         2**63,
         1.5e15,
         True,
