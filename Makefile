@@ -50,6 +50,10 @@ fuzz: $(READY) ## Let a fuzzer look for input that breaks something, for a while
 			-rss_limit_mb=2048 -verbosity=0 -print_final_stats=1 -artifact_prefix=.cache/fuzz/ || exit 1; \
 	done
 
+bench: $(READY) ## Measure everything against peers and floors, in under ten minutes
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --requirement bench/requirements.txt
+	@$(BIN)/python bench/run.py
+
 bench-replay: $(READY) ## Measure the replay with 1 and 10 million requests
 	@$(BIN)/python bench/replay.py
 

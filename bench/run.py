@@ -67,7 +67,7 @@ def shown(value: float) -> str:
 
 def line(columns: Sequence[str]) -> str:
     """The columns, each with its room."""
-    rooms = (4, 44, 18, 40, 20, 0)
+    rooms = (4, 48, 18, 44, 20, 0)
     return " ".join(f"{text:<{room}}" for text, room in zip(columns, rooms, strict=True)).rstrip()
 
 
