@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import signal
 
 import pytest
 from backend import raw_postgres, raw_redis
@@ -13,6 +14,9 @@ from otel_analytics.store.migrations import migrate
 # A busy machine is no failure, and nothing is left behind in the working directory.
 settings.register_profile("ours", deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("ours")
+
+# A shell that starts the tests in the background has programs ignore Ctrl-C, and theirs would with them.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _numbers = itertools.count(1)
 

@@ -15,6 +15,9 @@ import pytest
 from backend import raw_postgres, raw_redis
 from waiting import until
 
+# They would take each other's ports between looking and using.
+pytestmark = pytest.mark.xdist_group("demo")
+
 COMMAND = str(Path(sys.executable).with_name("otel-analytics"))
 
 
