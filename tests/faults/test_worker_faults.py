@@ -4,6 +4,7 @@ import os
 import signal
 import time
 
+import pytest
 from backend import raw_postgres, scalar
 from fault_proxy import Proxy
 from waiting import until
@@ -24,16 +25,23 @@ def test_killed_again_and_again_during_a_drain(scene, tell, long):
         tell(1, "worker: kill -9 every 0.6 s during a drain", outcome)
 
 
-def test_killed_right_before_the_commit(scene, tell):
-    with scene() as here, Proxy(here.postgres.port) as proxy:
+@pytest.mark.parametrize(
+    ("server", "command", "when"),
+    [
+        pytest.param("postgres", b"COMMIT", "right before COMMIT", id="before-commit"),
+        pytest.param("redis", b"XACK", "between COMMIT and XACK", id="before-acknowledgement"),
+    ],
+)
+def test_killed_at_the_worst_moment(scene, tell, server, command, when):
+    with scene() as here, Proxy(port := getattr(here, server).port) as proxy:
         load = here.load(rate=1_000)
-        worker = here.worker(
-            postgres_dsn=here.settings.postgres_dsn.replace(str(here.postgres.port), str(proxy.port))
-        )
+        setting = {"postgres": "postgres_dsn", "redis": "redis_url"}[server]
+        address = getattr(here.settings, setting).replace(str(port), str(proxy.port))
+        worker = here.worker(**{setting: address})
         time.sleep(2)
 
         def die(piece):
-            if b"COMMIT" in piece and worker.poll() is None:
+            if command in piece and worker.poll() is None:
                 worker.kill()
                 worker.wait()
                 return False
@@ -45,29 +53,7 @@ def test_killed_right_before_the_commit(scene, tell):
         here.worker()
         outcome = here.outcome()
         outcome.check()
-        tell(2, "worker: killed right before COMMIT", outcome)
-
-
-def test_killed_between_the_commit_and_the_acknowledgement(scene, tell):
-    with scene() as here, Proxy(here.redis.port) as proxy:
-        load = here.load(rate=1_000)
-        worker = here.worker(redis_url=here.settings.redis_url.replace(str(here.redis.port), str(proxy.port)))
-        time.sleep(2)
-
-        def die(piece):
-            if b"XACK" in piece and worker.poll() is None:
-                worker.kill()
-                worker.wait()
-                return False
-            return True
-
-        proxy.on_request = die
-        until(lambda: worker.poll() == -signal.SIGKILL)
-        load.stop()
-        here.worker()
-        outcome = here.outcome()
-        outcome.check()
-        tell(2, "worker: killed between COMMIT and XACK", outcome)
+        tell(2, f"worker: killed {when}", outcome)
 
 
 def test_held_past_the_claim_time_and_let_go(scene, tell, long):
