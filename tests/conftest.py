@@ -22,6 +22,13 @@ _numbers = itertools.count(1)
 
 
 @pytest.fixture(autouse=True)
+def _signals_pass():
+    """A test that blocks signals would block them in every program that is started after it."""
+    yield
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+@pytest.fixture(autouse=True)
 def _own_environment(monkeypatch):
     """What the developer has set for OpenTelemetry, PostgreSQL or this package does not reach the tests."""
     for name in list(os.environ):

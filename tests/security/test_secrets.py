@@ -14,7 +14,7 @@ from backend import PREFIX, make_settings, raw_redis
 from program import PROGRAM, run
 from waiting import until
 
-from otel_analytics.cli import keeper
+from otel_analytics.cli import keeper, worker
 from otel_analytics.cli.__main__ import run as run_here
 from otel_analytics.errors import OtelAnalyticsError
 from otel_analytics.settings import Settings, without_password
@@ -56,6 +56,8 @@ DSNS = [
 def said(monkeypatch, tmp_path, capfd, caplog):
     """Runs a command here with every log line, and gives all that came of it."""
     monkeypatch.chdir(tmp_path)
+    # What a worker does with signals would last, and be handed on to every program that later tests start.
+    monkeypatch.setattr(worker, "_stop_on_signal", threading.Event)
     caplog.set_level(logging.DEBUG)
 
     def run_it(*arguments, **environ):
