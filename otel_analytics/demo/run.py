@@ -139,7 +139,7 @@ def _port(wanted: int) -> int:
     with contextlib.closing(socket.socket()) as trial:
         trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            trial.bind(("", wanted))  # taken on any address is taken
+            trial.bind((_HOST, wanted))
         except OSError:
             return free_port()
     return wanted
