@@ -6,6 +6,7 @@ no id is there twice, the hourly figures are those of the raw rows, and nothing 
 
 import dataclasses
 import datetime as dt
+import gc
 import json
 import os
 import signal
@@ -216,6 +217,10 @@ class Scene:
         self._stack = ExitStack()
 
     def __enter__(self):
+        # Looking for garbage among all that the tests before have left takes long, and would look like waiting.
+        gc.collect()
+        gc.freeze()
+        self._stack.callback(gc.unfreeze)
         for server in (self.redis, self.postgres):
             self._stack.callback(server.stop)
             server.start()
