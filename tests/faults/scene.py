@@ -217,7 +217,7 @@ class Scene:
         self._stack = ExitStack()
 
     def __enter__(self):
-        # Looking for garbage among all that the tests before have left takes long, and would look like waiting.
+        # Looking for garbage among all that earlier tests have left takes long, and would look like waiting.
         gc.collect()
         gc.freeze()
         self._stack.callback(gc.unfreeze)
