@@ -54,10 +54,12 @@ def _durations(column: _Column) -> bool:
 
 def _texts(longest: int) -> _Check:
     def check(column: _Column) -> bool:
-        if set(map(type, column)) != {str}:
+        try:
+            distinct = set(column)
+            joined = "".join(distinct)  # of nothing but texts, and none of them equals anything else
+        except TypeError:
             return False
-        distinct = set(column)
-        return max(map(len, distinct)) <= longest and is_storable("".join(distinct))
+        return max(map(len, distinct)) <= longest and is_storable(joined)
 
     return check
 
@@ -69,9 +71,11 @@ def _routes(column: _Column) -> bool:
 
 def _hexadecimal(digits: int) -> _Check:
     def check(column: _Column) -> bool:
-        if set(map(type, column)) != {str} or set(map(len, column)) != {digits}:
+        try:
+            joined = "".join(column)
+        except TypeError:
             return False
-        return not "".join(column).strip(_HEX)
+        return set(map(len, column)) == {digits} and not joined.strip(_HEX)
 
     return check
 

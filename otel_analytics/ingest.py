@@ -21,7 +21,7 @@ from otel_analytics.record import WIRE_VERSION, Event, decode_events, is_storabl
 from otel_analytics.settings import Settings
 from otel_analytics.store import ledger, partitions
 from otel_analytics.store.connection import Connection, MissingPartition, transaction
-from otel_analytics.store.events import insert_or_reject, utc_day
+from otel_analytics.store.events import Prepared, insert_or_reject, prepare, utc_day
 from otel_analytics.store.ledger import DeadEvents, LedgerRow
 from otel_analytics.stream import Consumer, Delivery, Entry, Heard, NewLetter, StreamLedger
 from otel_analytics.stream.keys import event_count
@@ -100,10 +100,17 @@ class Judged:
 
 
 class Batch(NamedTuple):
-    """Entries to be stored in one transaction, and what Redis said of its ledger when they were read."""
+    """Entries to be stored in one transaction.
+
+    Attributes:
+        judged: The entries.
+        ledger: What Redis said of its ledger when they were read.
+        prepared: All their good events.
+    """
 
     judged: list[Judged]
     ledger: StreamLedger
+    prepared: Prepared
 
     @property
     def entries(self) -> list[Entry]:
@@ -255,7 +262,8 @@ class Ingest:
             return None
         window = Window.at(self._clock(), self._settings.raw_retention_days)
         with _collector_at_rest():
-            return Batch([judge(entry, window) for entry in entries.values()], ledger_then)
+            judged = [judge(entry, window) for entry in entries.values()]
+            return Batch(judged, ledger_then, prepare(_good_events(judged)))
 
     @contextmanager
     def _reading_ahead(self, *, enabled: bool) -> Iterator[None]:
@@ -294,7 +302,9 @@ class Ingest:
             keys = [entry.key for entry in batch.entries]
             new_keys = ledger.claim_entries(connection, batch.ledger.epoch, keys)
             new = {each.entry.key: each for each in judged if each.entry.key in new_keys}
-            result = _insert(connection, list(new.values()))
+            all_new = len(new) == len(judged)
+            prepared = batch.prepared if all_new else prepare(_good_events(new.values()))
+            result = _insert(connection, list(new.values()), prepared)
             dead = {key: each.dead for key, each in new.items() if each.dead}
             ledger.record_dead(connection, batch.ledger.epoch, dead)
             drops = _total_drops(_first_reports(connection, batch.ledger.epoch, new.values()))
@@ -382,16 +392,20 @@ def _collector_at_rest() -> Iterator[None]:
             gc.enable()
 
 
-def _insert(connection: Connection, judged: Sequence[Judged]) -> Stored:
+def _good_events(judged: Iterable[Judged]) -> list[Event]:
+    return [event for each in judged for _, event in each.good]
+
+
+def _insert(connection: Connection, judged: Sequence[Judged], prepared: Prepared) -> Stored:
     """Store the good events; those that PostgreSQL refuses move to the dead ones of their entry."""
-    origins = [(each, place) for each in judged for place, _ in each.good]
-    inserted = insert_or_reject(connection, [event for each in judged for _, event in each.good])
+    inserted = insert_or_reject(connection, prepared)
+    origins = [(each, place) for each in judged for place, _ in each.good] if inserted.rejected else []
     for rejection in inserted.rejected:
         each, place = origins[rejection.place]
         each.dead.append((place, rejection.reason))
         each.good = [(other, event) for other, event in each.good if other != place]
     dead = sum(each.dead_events for each in judged)
-    duplicates = len(origins) - inserted.stored - len(inserted.rejected)
+    duplicates = len(prepared.events) - inserted.stored - len(inserted.rejected)
     return Stored(len(judged), inserted.stored, duplicates, dead)
 
 

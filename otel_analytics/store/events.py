@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from operator import attrgetter
 from typing import Final, NamedTuple
 
@@ -31,6 +32,21 @@ class Rejection(NamedTuple):
     reason: str
 
 
+class Prepared(NamedTuple):
+    """Events encoded ahead, so that the transaction that stores them waits for nothing but the server.
+
+    Attributes:
+        events: As they were given.
+        in_key_order: Their places, sorted by key: transactions that overlap then wait for each other and
+            never deadlock.
+        rows: For COPY, in that order; None where there are none, or a value is none that its column can hold.
+    """
+
+    events: Sequence[Event]
+    in_key_order: list[int]
+    rows: bytes | None
+
+
 class Inserted(NamedTuple):
     """What became of a batch; what is neither stored nor rejected was there already."""
 
@@ -41,8 +57,7 @@ class Inserted(NamedTuple):
 def insert_events(connection: Connection, events: Sequence[Event]) -> int:
     """Store a batch and mark the hours it touches, in one transaction, or in a savepoint of the current one.
 
-    Events that are there already are left alone. The rows go in sorted by their key, so that transactions
-    that overlap wait for each other and never deadlock.
+    Events that are there already are left alone.
 
     Returns:
         How many events were not there before.
@@ -55,17 +70,20 @@ def insert_events(connection: Connection, events: Sequence[Event]) -> int:
     """
     if not events:
         return 0
-    rows = binary_rows(sorted(events, key=_key))
-    try:
-        with transaction(connection):
-            _copy(connection, "copy", rows)
-            connection.execute(_QUERIES["mark"], {"hours": _hours(events)})
-    except _AlreadyStored:
-        return _merge(connection, rows)
-    return len(events)
+    return _insert(connection, events, binary_rows(sorted(events, key=_key)))
 
 
-def insert_or_reject(connection: Connection, events: Sequence[Event]) -> Inserted:
+def prepare(events: Sequence[Event]) -> Prepared:
+    """Sort and encode a batch for `insert_or_reject`; no connection is needed for that."""
+    in_key_order = sorted(range(len(events)), key=[_key(event) for event in events].__getitem__)
+    rows = None
+    if events:
+        with suppress(RejectedRows):  # which of them is found out while the others are stored
+            rows = binary_rows([events[place] for place in in_key_order])
+    return Prepared(events, in_key_order, rows)
+
+
+def insert_or_reject(connection: Connection, batch: Prepared) -> Inserted:
     """Like `insert_events`, but find the events that can never be stored and store the others.
 
     Raises:
@@ -73,9 +91,11 @@ def insert_or_reject(connection: Connection, events: Sequence[Event]) -> Inserte
         NotMigrated: The tables are missing.
         StoreUnavailable: The server does not answer, or does not accept writes.
     """
-    in_key_order = sorted(range(len(events)), key=[_key(event) for event in events].__getitem__)
+    if batch.rows is not None:
+        with suppress(RejectedRows):  # which of them is found out below
+            return Inserted(_insert(connection, batch.events, batch.rows), [])
     with transaction(connection):
-        return _bisect(connection, events, in_key_order)
+        return _bisect(connection, batch.events, batch.in_key_order)
 
 
 def insert_making_partitions(
@@ -96,7 +116,7 @@ def insert_making_partitions(
     """
     days = [utc_day(event.timestamp_us) for event in events]
     kept = [place for place, day in enumerate(days) if first_day <= day <= last_day]
-    batch = [events[place] for place in kept]
+    batch = prepare([events[place] for place in kept])
     try:
         inserted = insert_or_reject(connection, batch)
     except MissingPartition:
@@ -116,19 +136,30 @@ def utc_day(timestamp_us: int) -> dt.date:
     return (_EPOCH + dt.timedelta(microseconds=timestamp_us)).date()
 
 
-def _bisect(connection: Connection, events: Sequence[Event], indexes: list[int]) -> Inserted:
-    if not indexes:
+def _bisect(connection: Connection, events: Sequence[Event], places: list[int]) -> Inserted:
+    if not places:
         return Inserted(0, [])
     try:
-        return Inserted(insert_events(connection, [events[index] for index in indexes]), [])
+        return Inserted(insert_events(connection, [events[place] for place in places]), [])
     except RejectedRows as error:
-        if len(indexes) == 1:
-            return Inserted(0, [Rejection(indexes[0], str(error))])
+        if len(places) == 1:
+            return Inserted(0, [Rejection(places[0], str(error))])
     # Lower half first: the order of keys holds over the halves, too.
-    middle = len(indexes) // 2
-    lower = _bisect(connection, events, indexes[:middle])
-    upper = _bisect(connection, events, indexes[middle:])
+    middle = len(places) // 2
+    lower = _bisect(connection, events, places[:middle])
+    upper = _bisect(connection, events, places[middle:])
     return Inserted(lower.stored + upper.stored, lower.rejected + upper.rejected)
+
+
+def _insert(connection: Connection, events: Sequence[Event], rows: bytes) -> int:
+    """Store events, and mark their hours; returns how many were not there before."""
+    try:
+        with transaction(connection):
+            _copy(connection, "copy", rows)
+            connection.execute(_QUERIES["mark"], {"hours": _hours(events)})
+    except _AlreadyStored:
+        return _merge(connection, rows)
+    return len(events)
 
 
 def _copy(connection: Connection, statement: str, rows: bytes) -> None:

@@ -55,20 +55,24 @@ return 1
 
 
 class Entry(NamedTuple):
-    """One entry of the stream: its id and its fields as they are."""
+    """One entry of the stream.
+
+    Attributes:
+        id: Its id there.
+        fields: Its fields as they are.
+        key: What it is recognised by when it is delivered again. Not the id alone: a Redis that lost its last
+            second, or whose clock went back, may give it to another entry.
+    """
 
     id: str
     fields: dict[bytes, bytes]
+    key: str
 
-    @property
-    def key(self) -> str:
-        """What the entry is recognised by when it is delivered again.
-
-        Not the id alone: a Redis that lost its last second, or whose clock went back, may give it to another
-        entry.
-        """
-        content = b"\0".join(part for field in self.fields.items() for part in field)
-        return f"{self.id}/{zlib.crc32(content):08x}"
+    @classmethod
+    def of(cls, entry_id: str, fields: dict[bytes, bytes]) -> "Entry":
+        """The entry with this id and these fields."""
+        content = b"\0".join(part for field in fields.items() for part in field)
+        return cls(entry_id, fields, f"{entry_id}/{zlib.crc32(content):08x}")
 
 
 class Delivery(NamedTuple):
@@ -352,7 +356,7 @@ class Consumer:
 
 
 def _entries(reply: Iterable[tuple[bytes | None, dict[bytes, bytes] | None]]) -> list[Entry]:
-    return [Entry(entry_id.decode() if entry_id else "", fields or {}) for entry_id, fields in reply]
+    return [Entry.of(entry_id.decode() if entry_id else "", fields or {}) for entry_id, fields in reply]
 
 
 def _is_running(pid: int) -> bool:

@@ -194,7 +194,7 @@ class Inspector:
         """The entries from `first_id` to `last_id`, both included, a page at a time."""
         start = first_id
         while reply := self._connection.call("XRANGE", self._keys.stream, start, last_id, "COUNT", _PAGE):
-            yield [Entry(entry_id.decode(), fields) for entry_id, fields in reply]
+            yield [Entry.of(entry_id.decode(), fields) for entry_id, fields in reply]
             start = f"({reply[-1][0].decode()}"
 
     def close(self) -> None:

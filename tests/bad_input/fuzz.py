@@ -54,7 +54,7 @@ def codec(data):
 def entry(data):
     """Whatever the fields of an entry are, it is sorted into good and dead."""
     fields = dict(zip(("v", "n", "events", "dropped"), data.split(b"\xff"), strict=False))
-    judged = judge(Entry("1-0", {name.encode(): value for name, value in fields.items()}), WINDOW)
+    judged = judge(Entry.of("1-0", {name.encode(): value for name, value in fields.items()}), WINDOW)
     assert all(isinstance(reason, str) for _, reason in judged.dead)
 
 

@@ -9,7 +9,7 @@ from otel_analytics.errors import RejectedRows, StoreUnavailable
 from otel_analytics.record import Event
 from otel_analytics.store import partitions
 from otel_analytics.store.connection import MissingPartition, connect, snapshot, transaction
-from otel_analytics.store.events import insert_events, insert_making_partitions, insert_or_reject
+from otel_analytics.store.events import insert_events, insert_making_partitions, insert_or_reject, prepare
 from otel_analytics.store.hourly import touched_hours
 
 FULL = make_event(
@@ -81,7 +81,7 @@ def test_the_refused_are_found_and_the_others_stored(migrated_dsn):
     for place in (0, 17, 18, 39):
         events[place] = events[place]._replace(method="M" * 33)
     with store_connection(migrated_dsn) as connection:
-        inserted = insert_or_reject(connection, events)
+        inserted = insert_or_reject(connection, prepare(events))
         assert inserted.stored == 36
         assert sorted(each.place for each in inserted.rejected) == [0, 17, 18, 39]
         assert "MMM" not in inserted.rejected[0].reason

@@ -1,7 +1,7 @@
 -- name: copy
 -- A batch straight into the raw table; see rows.py for the order of the columns.
 COPY route_analytics (
-    "timestamp", event_id, route, route_full, method, status_code, duration_ms, ttfb_ms, user_id, error_type,
+    "timestamp", event_id, status_code, duration_ms, route, route_full, method, ttfb_ms, user_id, error_type,
     request_size_bytes, response_size_bytes, db_query_count, cache_status, response_hash, trace_id, span_id,
     client_address, user_agent, referrer, session_id, query_params, query_params_normalized)
 FROM STDIN (FORMAT binary);
@@ -15,11 +15,11 @@ INSERT INTO route_analytics_touched_hours (hour) SELECT hour FROM unnest(%(hours
 CREATE TEMPORARY TABLE IF NOT EXISTS route_analytics_incoming (
     "timestamp"              timestamptz,
     event_id                 uuid,
+    status_code              smallint,
+    duration_ms              double precision,
     route                    text,
     route_full               text,
     method                   text,
-    status_code              smallint,
-    duration_ms              double precision,
     ttfb_ms                  double precision,
     user_id                  text,
     error_type               text,
@@ -47,7 +47,7 @@ COPY route_analytics_incoming FROM STDIN (FORMAT binary);
 -- The batch into the raw table, sorted, what is there already left out; and a mark for each hour that changed.
 WITH stored AS (
     INSERT INTO route_analytics (
-        "timestamp", event_id, route, route_full, method, status_code, duration_ms, ttfb_ms, user_id, error_type,
+        "timestamp", event_id, status_code, duration_ms, route, route_full, method, ttfb_ms, user_id, error_type,
         request_size_bytes, response_size_bytes, db_query_count, cache_status, response_hash, trace_id, span_id,
         client_address, user_agent, referrer, session_id, query_params, query_params_normalized)
     SELECT * FROM route_analytics_incoming ORDER BY "timestamp", event_id
