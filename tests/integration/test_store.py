@@ -88,6 +88,19 @@ def test_the_refused_are_found_and_the_others_stored(migrated_dsn):
         assert scalar(connection, "SELECT count(*) FROM route_analytics") == 36
 
 
+@pytest.mark.parametrize(
+    "wrong", [{"status_code": 40_000}, {"event_id": "12"}, {"duration_ms": "slow"}, {"db_query_count": 2**31}]
+)
+def test_what_no_column_can_hold_is_found_and_the_others_stored(migrated_dsn, wrong):
+    events = random_events(9, seed=2, since=NOW - HOUR, spread=HOUR)
+    events[4] = events[4]._replace(**wrong)
+    with store_connection(migrated_dsn) as connection:
+        inserted = insert_or_reject(connection, prepare(events))
+        assert (inserted.stored, [each.place for each in inserted.rejected]) == (8, [4])
+        stored = connection.execute("SELECT replace(event_id::text, '-', '') FROM route_analytics")
+        assert {row[0] for row in stored} == {event.event_id for event in events[:4] + events[5:]}
+
+
 def test_a_writer_without_a_worker_gets_its_partitions(migrated_dsn):
     today, first_day = NOW.date(), (NOW - DAY).date()
     events = [
