@@ -1,6 +1,6 @@
 """From Redis into PostgreSQL: workers, the least that can be done, and a plain consumer.
 
-Part of `make bench`. Argument: how many events, 60,000 where none is given. They are those of the demo's
+Part of `make bench`. Argument: how many events, 120,000 where none is given. They are those of the demo's
 shop, with the trace ids that real ones have. Each subject is a process of its own and takes what is on the
 stream from its beginning; rounds are interleaved.
 """
@@ -34,7 +34,7 @@ from otel_analytics.stream import GROUP, Keys
 from otel_analytics.worker import Worker
 from otel_analytics_exporters.redis_stream import RedisStreamSpanExporter
 
-EVENTS: Final = 60_000
+EVENTS: Final = 120_000
 ROUNDS: Final = 5
 BATCH: Final = 5_000
 """Of the worker, and of the floor."""

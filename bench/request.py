@@ -17,9 +17,8 @@ from subjects import BARE, BESIDE, NATIVE, OURS
 
 ROUTES: Final = (10, 100, 500, 1_000)
 ROUNDS: Final = 15
-ROUNDS_OF_GROWTH: Final = 7
-REQUESTS: Final = 200
-"""In a round; half of it where there are more routes."""
+REQUESTS: Final = 300
+"""In a round; as many with many routes as with few, since the first ones find nothing in the caches."""
 AIMS: Final = {
     "FastAPIInstrumentor": "<= 0.6 x",
     "Apitally": "<= 0.4 x",
@@ -35,18 +34,18 @@ def run() -> Iterator[Figure]:
     names = installed()
     growth: dict[int, Rounds] = {}
     with surroundings() as around:
-        growth[ROUTES[0]] = measure(names, ROUTES[0], around, ROUNDS, REQUESTS)
+        growth[ROUTES[0]] = measure(names, ROUTES[0], around)
         yield from costs(growth[ROUTES[0]])
         growing = [name for name in names if name not in (NATIVE, BESIDE)]
         for routes in ROUTES[1:]:
-            growth[routes] = measure(growing, routes, around, ROUNDS_OF_GROWTH, REQUESTS // 2)
+            growth[routes] = measure(growing, routes, around)
         for name, path in POSTING.items():
             assert name not in names or around.posts[path], f"{name} has sent nothing"
     for routes in ROUTES[1:]:
         yield from grown(routes, growth[routes], growth[ROUTES[0]])
 
 
-def measure(names: Sequence[str], routes: int, around: Surroundings, count: int, requests: int) -> Rounds:
+def measure(names: Sequence[str], routes: int, around: Surroundings) -> Rounds:
     """Rounds of all subjects."""
     rounds: Rounds = {}
     with ExitStack() as stack:
@@ -55,10 +54,10 @@ def measure(names: Sequence[str], routes: int, around: Surroundings, count: int,
             stack.callback(subject.stop)
         for subject in subjects:
             assert subject.answer() == "ready\n", f"{subject.name} does not start"
-        for number in range(count):
+        for number in range(ROUNDS):
             first = number % len(subjects)
             for subject in subjects[first:] + subjects[:first]:
-                answer = ask(subject, requests)
+                answer = ask(subject, REQUESTS)
                 for kind in ("processor", "thread"):
                     rounds.setdefault(kind, {}).setdefault(subject.name, []).append(answer[kind])
     return rounds
