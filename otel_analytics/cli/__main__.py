@@ -4,6 +4,7 @@ A module of a command imports at its top only what its signature needs; drivers,
 by the function that uses them, so that `--help` is quick.
 """
 
+import gc
 import logging
 import os
 import sys
@@ -55,6 +56,9 @@ _INSTALL: Final = "pip install 'otel-analytics[cli]'"
 _FAILURE: Final = 1
 _WRONG_USE: Final = 2
 _INTERRUPTED: Final = 130
+_OBJECTS_BEFORE_COLLECTING: Final = 10_000
+"""What a command builds lasts to its end. To look for garbage after every 700 new objects, as Python does,
+finds none, and takes a sixth of the time of a ranking by savings."""
 
 app = typer.Typer(
     name=PROGRAM,
@@ -116,6 +120,7 @@ app.command()(demo.demo)
 
 def main() -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 used wrongly."""
+    gc.set_threshold(_OBJECTS_BEFORE_COLLECTING)
     # What the terminal cannot show is shown in ASCII.
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     sys.exit(run(sys.argv[1:]))

@@ -60,7 +60,9 @@ class Connection(psycopg.Connection[TupleRow]):
     patience = math.inf
 
     def wait(self, gen: PQGen[_Result], *args: Any, **kwargs: Any) -> _Result:
-        """Every wait of the driver passes here."""
+        """Every wait of the driver passes here; of a COPY, one for each row."""
+        if self.patience == math.inf:
+            return super().wait(gen, *args, **kwargs)
         try:
             return super().wait(_in_time(gen, self.patience), *args, **kwargs)
         except _NoAnswer:

@@ -78,6 +78,7 @@ class PeakMemory:
         self._peak = grown(self._peak, int(named[-1]) + 1)
         self._peak[named] = np.maximum(self._peak[named], np.maximum.reduceat(held, begins))
 
-    def of(self, group: int) -> int:
-        """Bytes of one group."""
-        return int(self._peak[group]) if group < len(self._peak) else 0
+    def totals(self, groups: int) -> list[int]:
+        """Bytes of each of so many groups."""
+        found: list[int] = grown(self._peak, groups).tolist()
+        return found

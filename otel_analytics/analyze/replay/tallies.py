@@ -145,9 +145,10 @@ class FirstAndLast:
         self._first_us = np.where(self._last_us == 0, first, self._first_us)
         self._last_us[group] = start_us
 
-    def of(self, group: int) -> tuple[int, int]:
-        """Both moments of one group."""
-        return int(self._first_us[group]), int(self._last_us[group])
+    def totals(self, groups: int) -> list[tuple[int, int]]:
+        """Both moments of each of so many groups."""
+        first_us, last_us = grown(self._first_us, groups), grown(self._last_us, groups)
+        return list(zip(first_us.tolist(), last_us.tolist(), strict=True))
 
     def groups(self) -> list[int]:
         """All that were seen."""
