@@ -163,10 +163,14 @@ class Limit(NamedTuple):
     Attributes:
         default: Where the settings file says nothing.
         meaning: What it is compared with, and its unit.
+        largest: What it may be set to.
+        smallest: Likewise.
     """
 
     default: float
     meaning: str
+    largest: float = 1e12
+    smallest: float = 0
 
 
 Limits = Mapping[str, float]

@@ -1,7 +1,6 @@
 """All rules by id, their thresholds as the settings file has them, and what is said where rules disagree."""
 
 import difflib
-import math
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
@@ -16,8 +15,8 @@ RULES: Final = (
         "cache-candidate",
         caching.cache_candidate,
         {
-            "min_saved_share": Limit(0.01, f"saved, as a {_OF_SECONDS}"),
-            "min_hit_ratio": Limit(0.2, "hits of all requests of the route, from 0 to 1"),
+            "min_saved_share": Limit(0.01, f"saved, as a {_OF_SECONDS}", largest=1),
+            "min_hit_ratio": Limit(0.2, "hits of all requests of the route, from 0 to 1", largest=1),
         },
     ),
     Rule(
@@ -26,7 +25,9 @@ RULES: Final = (
         {
             "min_cases": Limit(10, "requests that show it"),
             "min_contradicted_share": Limit(
-                0.01, "share of the users' unchanged answers between which another user got a different one"
+                0.01,
+                "share of the users' unchanged answers between which another user got a different one",
+                largest=1,
             ),
             "min_users": Limit(5, "users with the same answers that are enough to call a copy safe to share"),
         },
@@ -36,15 +37,17 @@ RULES: Final = (
         keys.irrelevant_parameter,
         {
             "min_comparisons": Limit(100, "pairs of requests that differ in the parameter"),
-            "min_equal_share": Limit(0.5, "share of them with the same body, from 0 to 1"),
-            "min_gain": Limit(0.01, "hit ratio gained, from 0 to 1"),
+            "min_equal_share": Limit(0.5, "share of them with the same body, from 0 to 1", largest=1),
+            "min_gain": Limit(0.01, "hit ratio gained, from 0 to 1", largest=1),
         },
     ),
     Rule(
         "already-cached",
         own_cache.already_cached,
         {
-            "min_hit_ratio": Limit(0.2, "hits of all requests, from 0 to 1, from which on it works"),
+            "min_hit_ratio": Limit(
+                0.2, "hits of all requests, from 0 to 1, from which on it works", largest=1
+            ),
             "max_hit_time": Limit(0.5, "a hit's duration, as a share of a miss's"),
         },
     ),
@@ -52,8 +55,8 @@ RULES: Final = (
         "cache-regression",
         own_cache.cache_regression,
         {
-            "min_gap": Limit(0.15, "predicted hit ratio less the one seen, from 0 to 1"),
-            "min_lost_share": Limit(0.005, f"lost, as a {_OF_SECONDS}"),
+            "min_gap": Limit(0.15, "predicted hit ratio less the one seen, from 0 to 1", largest=1),
+            "min_lost_share": Limit(0.005, f"lost, as a {_OF_SECONDS}", largest=1),
         },
     ),
     Rule(
@@ -61,7 +64,9 @@ RULES: Final = (
         load.n_plus_one,
         {
             "min_queries": Limit(10, "queries of a request"),
-            "min_correlation": Limit(0.8, "correlation of queries and response size, from -1 to 1"),
+            "min_correlation": Limit(
+                0.8, "correlation of queries and response size, from -1 to 1", largest=1, smallest=-1
+            ),
             "max_deviation": Limit(0.2, "standard deviation of the queries, as a share of their average"),
         },
     ),
@@ -78,8 +83,8 @@ RULES: Final = (
         "error-prone",
         obstacles.error_prone,
         {
-            "max_server_error_share": Limit(0.02, "share of the requests, from 0 to 1"),
-            "max_client_error_share": Limit(0.2, "share of the requests, from 0 to 1"),
+            "max_server_error_share": Limit(0.02, "share of the requests, from 0 to 1", largest=1),
+            "max_client_error_share": Limit(0.2, "share of the requests, from 0 to 1", largest=1),
         },
     ),
     Rule(
@@ -107,12 +112,12 @@ RULES: Final = (
     Rule(
         "unsafe-method",
         obstacles.unsafe_method,
-        {"min_share_of_seconds": Limit(0.05, _OF_SECONDS)},
+        {"min_share_of_seconds": Limit(0.05, _OF_SECONDS, largest=1)},
     ),
     Rule(
         "cold-data",
         obstacles.cold_data,
-        {"min_share_of_seconds": Limit(0.01, _OF_SECONDS)},
+        {"min_share_of_seconds": Limit(0.01, _OF_SECONDS, largest=1)},
     ),
     Rule(
         "classic-score",
@@ -175,11 +180,17 @@ def _active(rule: Rule, table: Mapping[str, Any]) -> Active:
             enabled = value
         elif name not in limits:
             raise SettingsError(f"{where}: {_unknown('threshold', name, [*limits, 'enabled'])}")
-        elif isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-            raise SettingsError(f"{where}.{name}: must be a number")
         else:
-            limits[name] = float(value)
+            limits[name] = _checked(value, rule.limits[name], f"{where}.{name}")
     return Active(rule, enabled, limits, frozenset(table))
+
+
+def _checked(value: Any, limit: Limit, where: str) -> float:
+    # NaN fails the comparison, too; math.isfinite would raise on an integer beyond any float.
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not is_number or not limit.smallest <= value <= limit.largest:
+        raise SettingsError(f"{where}: must be a number from {limit.smallest:g} to {limit.largest:g}")
+    return float(value)
 
 
 def chosen(active: Mapping[str, Active], ids: Collection[str]) -> set[str]:
