@@ -4,14 +4,13 @@ import datetime as dt
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from otel_analytics import evidence
 from otel_analytics.analyze import absolute, relative
 from otel_analytics.analyze.basis import Basis
 from otel_analytics.analyze.candidates import Candidates, candidates, is_cacheable, mostly_fails
 from otel_analytics.analyze.pages import first_pages
-from otel_analytics.analyze.rules import Sharing, configured, sharing
 from otel_analytics.figures import Histogram, PatternFigures, RequestForm
 from otel_analytics.present import remarks
 from otel_analytics.present.rows import (
@@ -27,10 +26,13 @@ from otel_analytics.settings import Settings
 from otel_analytics.store import rankings
 from otel_analytics.store.connection import Connection
 
+if TYPE_CHECKING:
+    from otel_analytics.analyze.rules import Sharing
+
 SAMPLE: Final = 5_000
 """The latest raw requests of a route that tell which pages are asked for."""
 
-_KEYS: Final[dict[Sharing, CacheKey]] = {"same": "shared", "private": "per user", "unclear": "per user"}
+_KEYS: Final[dict["Sharing", CacheKey]] = {"same": "shared", "private": "per user", "unclear": "per user"}
 """What may be done where the answers are so; nothing is known where they are otherwise."""
 
 Row = TypeVar("Row")
@@ -132,6 +134,9 @@ def plan(connection: Connection, settings: Settings, *, now: dt.datetime) -> Ran
         NotMigrated: The tables are missing.
         StoreUnavailable: PostgreSQL does not answer.
     """
+    # Brings numpy along, which takes as long as a tenth of a ranking that needs none.
+    from otel_analytics.analyze.rules import configured, sharing  # noqa: PLC0415
+
     limits = configured(settings.rules)["never-share"].limits
     with rankings.reading(connection):
         read = _read(connection, settings, now)

@@ -143,6 +143,7 @@ def test_a_batch_is_one_round_trip(redis_url):
         ("import otel_analytics", set()),
         ("from otel_analytics import instrument", {"opentelemetry"}),
         ("import otel_analytics_exporters.redis_stream", {"opentelemetry", "redis"}),
+        ("import otel_analytics.ranking", {"psycopg", "rich"}),
     ],
 )
 def test_an_import_brings_no_more_than_is_needed(statement, allowed):
