@@ -12,10 +12,9 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from otel_analytics import evidence
 from otel_analytics.analyze.candidates import candidates
 from otel_analytics.analyze.pages import Page, first_pages
-from otel_analytics.analyze.replay import CacheModel, GroupReplay, History, Replay
+from otel_analytics.analyze.replay import CacheModel, History, Replay
 from otel_analytics.analyze.rules import (
     Active,
     ParameterFacts,
@@ -29,15 +28,16 @@ from otel_analytics.analyze.rules import (
     proposed_ttl,
     sharing,
 )
+from otel_analytics.analyze.savings import Pattern
 from otel_analytics.figures import PatternFigures, RequestForm
 from otel_analytics.present.advice import AdviceRow, advice_row
+from otel_analytics.replaying import Replayed, replay_both_keys
 from otel_analytics.request_columns import columns
 from otel_analytics.route_figures import HourOfDay, KeyedRequest, Parameter, RouteTotals
 from otel_analytics.settings import Settings
 from otel_analytics.store import advice as store
 from otel_analytics.store import rankings
 from otel_analytics.store.connection import Connection
-from otel_analytics.store.replay import RequestStream
 
 SAMPLE: Final = 20_000
 """The latest raw requests of a route and method that are looked at, among ten times as many of the route."""
@@ -76,6 +76,7 @@ def advise(
     now: dt.datetime,
     route: str | None = None,
     rules: Collection[str] = (),
+    replayed: Replayed | None = None,
     progress: Progress = lambda _: None,
 ) -> Advice:
     """Gather the facts and run the rules.
@@ -86,6 +87,7 @@ def advise(
         now: The present.
         route: The one to look at; None for all.
         rules: Those that speak, whether they are on or not; none for all that are on.
+        replayed: The replay of these days and of all routes, where it was made already.
         progress: Told what is being done.
 
     Raises:
@@ -98,9 +100,11 @@ def advise(
     wanted = chosen(active, rules)
     span = store.Span(now - dt.timedelta(days=settings.days), now, SAMPLE)
     with rankings.reading(connection):
-        facts, history = _Gathering(connection, settings, span, active, progress).facts(route)
+        if replayed is None:
+            replayed = replay_both_keys(connection, settings, now=now, route=route, progress=progress)
+        facts = _Gathering(connection, settings, span, active, progress).facts(route, replayed)
         rows = [_row(connection, span, each) for each in findings(facts, active, wanted)]
-    return Advice(rows, history, len(facts), span.since, span.until)
+    return Advice(rows, replayed.history, len(facts), span.since, span.until)
 
 
 def _row(connection: Connection, span: store.Span, said: Said) -> AdviceRow:
@@ -128,12 +132,14 @@ class _Gathering:
         self._sharing_limits = active["never-share"].limits
         self._progress = progress
 
-    def facts(self, route: str | None) -> tuple[list[RouteFacts], History]:
+    def facts(self, route: str | None, replayed: Replayed) -> list[RouteFacts]:
         """Of every route and method, or of those of one route."""
         connection, span = self._connection, self._span
         everything = store.totals(connection, span, route=None)
         totals = [each for each in everything if route in (None, each.route)]
-        replays, history = self._replay(route)
+        replays: defaultdict[_Name, list[PatternReplay]] = defaultdict(list)
+        for found in replayed.patterns:
+            replays[found.name.route, found.name.method].append(_pattern_replay(found))
         hours = store.hours_of_day(connection, span, route=route)
         figures: defaultdict[_Name, list[PatternFigures]] = defaultdict(list)
         for pattern in candidates(rankings.patterns(connection, span.since, span.until)).figures:
@@ -143,16 +149,16 @@ class _Gathering:
         for form in rankings.request_forms(connection, span.since, span.until, routes, sample=FORMS):
             forms[form.route, form.method].append(form)
         whole = Whole(
-            history=history,
+            history=replayed.history,
             seconds=sum(each.seconds for each in everything),
             staleness_limit=self._settings.staleness_limit,
             min_evidence_requests=self._settings.min_evidence_requests,
         )
-        found = []
+        facts = []
         for number, each in enumerate(totals, start=1):
             self._progress(f"Looking at route {number:,} of {len(totals):,}")
             name = each.route, each.method
-            found.append(
+            facts.append(
                 self._route(
                     whole,
                     each,
@@ -162,41 +168,7 @@ class _Gathering:
                     pages=self._pages(forms[name]),
                 )
             )
-        return found, history
-
-    def _replay(self, route: str | None) -> tuple[defaultdict[_Name, list[PatternReplay]], History]:
-        """Every pattern replayed, with a shared cache and with one for each user, in one pass."""
-        connection, span = self._connection, self._span
-        latency_ms = self._settings.cache_latency_ms
-        shared = Replay(CacheModel(latency_ms=latency_ms))
-        per_user = Replay(CacheModel(latency_ms=latency_ms, per_user=True))
-        stream = RequestStream(connection, span.since, span.until, route=route)
-        requests = 0
-        self._progress("Replaying requests")
-        for chunk in stream.chunks():
-            shared.feed(chunk)
-            per_user.feed(chunk)
-            requests += len(chunk)
-            self._progress(f"Replaying requests: {requests:,}")
-        names = stream.names()
-        found: defaultdict[_Name, list[PatternReplay]] = defaultdict(list)
-        of_all, of_each = shared.result(), per_user.result()
-        for one, own in zip(of_all, of_each, strict=True):
-            if one.group < len(names):
-                name = names[one.group]
-                found[name.route, name.method].append(
-                    PatternReplay(name.pattern, one.evidence, one.outcomes, own.outcomes)
-                )
-        return found, self._history(of_all, requests)
-
-    def _history(self, found: Sequence[GroupReplay], requests: int) -> History:
-        return History.of(
-            self._span.since,
-            self._span.until,
-            first_us=min((each.evidence.span_us[0] for each in found), default=None),
-            requests=requests,
-            coverage=evidence.coverage(self._connection),
-        )
+        return facts
 
     def _pages(self, forms: Sequence[RequestForm]) -> dict[str, list[Page]]:
         by_pattern: defaultdict[str, list[RequestForm]] = defaultdict(list)
@@ -250,6 +222,12 @@ class _Gathering:
                 ),
             )
         return ParameterFacts(*param, found, per_user, ttl, *ratios)
+
+
+def _pattern_replay(found: Pattern) -> PatternReplay:
+    shared = tuple(each.outcome for each in found.options if not each.per_user)
+    per_user = tuple(each.outcome for each in found.options if each.per_user)
+    return PatternReplay(found.name.pattern, found.evidence, shared, per_user)
 
 
 def _hit_ratio(requests: Sequence[KeyedRequest], ttl: float, *, per_user: bool) -> float:

@@ -16,9 +16,10 @@ from otel_analytics.present.report import CURVES, Contents, Part
 from otel_analytics.present.report.contents import Advised, Rules, Unpromising
 from otel_analytics.present.rows import AbsoluteRow, params_of
 from otel_analytics.present.simulation import SimulationRow, simulation_row
+from otel_analytics.replaying import replay_both_keys
 from otel_analytics.savings import SavingsRanking, rank_savings
 from otel_analytics.settings import Settings
-from otel_analytics.store.connection import Connection
+from otel_analytics.store.connection import Connection, snapshot
 
 LITTLE: Final = 0.05
 """A cache that saves less of a pattern's time does little for it."""
@@ -44,9 +45,10 @@ def gather(
         StoreUnavailable: PostgreSQL does not answer.
     """
     days, top = settings.days, settings.top_n_routes
-    progress("Replaying requests")
-    replayed = rank_savings(connection, settings, now=now)
-    advised = advice.advise(connection, settings, now=now, progress=progress)
+    with snapshot(connection):
+        history = replay_both_keys(connection, settings, now=now, progress=progress)
+    replayed = rank_savings(connection, settings, now=now, replayed=history)
+    advised = advice.advise(connection, settings, now=now, replayed=history, progress=progress)
     progress("Looking at what is asked for, what is slow and what fails")
     absolute = ranking.rank_absolute(connection, settings, now=now, true_p95=False)
     relative = ranking.rank_relative(connection, settings, now=now, true_p95=False)

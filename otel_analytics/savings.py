@@ -5,22 +5,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
-
 from otel_analytics import evidence
 from otel_analytics.analyze import budget, savings
 from otel_analytics.analyze.basis import Basis
-from otel_analytics.analyze.replay import CacheModel, History, Replay
 from otel_analytics.analyze.rules import is_doubtful
 from otel_analytics.analyze.savings import Obstacle, Pattern, Saving, Terms
 from otel_analytics.present import savings as words
 from otel_analytics.present.rows import SavingsRow
 from otel_analytics.present.savings import SetFigures, savings_row
+from otel_analytics.replaying import Replayed, replay_both_keys
 from otel_analytics.settings import Settings
 from otel_analytics.store.connection import Connection, snapshot
-from otel_analytics.store.replay import RequestStream
 
-_HOUR_US: Final = 3_600_000_000
 _MICROSECONDS: Final = 1_000_000
 
 
@@ -59,7 +55,12 @@ class SavingsRanking:
 
 
 def rank_savings(
-    connection: Connection, settings: Settings, *, now: dt.datetime, budget_bytes: int | None = None
+    connection: Connection,
+    settings: Settings,
+    *,
+    now: dt.datetime,
+    budget_bytes: int | None = None,
+    replayed: Replayed | None = None,
 ) -> SavingsRanking:
     """What saves most time at its best admissible time to live, by a replay of the raw requests.
 
@@ -69,13 +70,17 @@ def rank_savings(
         now: The present.
         budget_bytes: Memory that all of them together may take; then the best set in place of the best
             singles.
+        replayed: The replay of these days, where it was made already.
 
     Raises:
         NotMigrated: The tables are missing.
         StoreUnavailable: PostgreSQL does not answer.
     """
-    patterns, basis, history = _replayed(connection, settings, now)
-    terms = Terms(settings.staleness_limit, settings.min_evidence_requests, history)
+    if replayed is None:
+        with snapshot(connection):
+            replayed = replay_both_keys(connection, settings, now=now)
+    patterns = replayed.patterns
+    terms = Terms(settings.staleness_limit, settings.min_evidence_requests, replayed.history)
     since = now - dt.timedelta(days=settings.days)
     patterns = _without_doubt(connection, patterns, savings.rank(patterns, terms), since, now)
     ranked = savings.rank(patterns, terms)
@@ -83,37 +88,7 @@ def rank_savings(
     chosen = None
     if budget_bytes is not None:
         ranked, chosen = _best_set(ranked, budget_bytes)
-    return SavingsRanking(ranked, patterns, basis, terms, refused, chosen, settings.top_n_routes)
-
-
-def _replayed(
-    connection: Connection, settings: Settings, now: dt.datetime
-) -> tuple[list[Pattern], Basis, History]:
-    """Replay the history with both keys in one pass."""
-    since = now - dt.timedelta(days=settings.days)
-    shared = Replay(CacheModel(latency_ms=settings.cache_latency_ms))
-    per_user = Replay(CacheModel(latency_ms=settings.cache_latency_ms, per_user=True))
-    hours: set[int] = set()
-    first_us = None
-    with snapshot(connection):
-        stream = RequestStream(connection, since, now)
-        for chunk in stream.chunks():
-            shared.feed(chunk)
-            per_user.feed(chunk)
-            hours.update(np.unique(chunk.start_us // _HOUR_US).tolist())
-            first_us = int(chunk.start_us[0]) if first_us is None else first_us
-        names = stream.names()
-        pairs = list(zip(shared.result(), per_user.result(), strict=True))
-        basis = evidence.basis(
-            connection,
-            [dt.datetime.fromtimestamp(hour * 3_600, dt.UTC) for hour in sorted(hours)],
-            days=settings.days,
-            requests=sum(each.evidence.requests for each, _ in pairs if each.group < len(names)),
-            overflow_requests=sum(each.evidence.requests for each, _ in pairs if each.group >= len(names)),
-        )
-    history = History.of(since, now, first_us=first_us, requests=basis.requests, coverage=basis.coverage)
-    named = [savings.pattern(names[one.group], one, own) for one, own in pairs if one.group < len(names)]
-    return named, basis, history
+    return SavingsRanking(ranked, patterns, replayed.basis, terms, refused, chosen, settings.top_n_routes)
 
 
 def _without_doubt(

@@ -50,8 +50,8 @@ def report(
     """Write one page that has it all: what to cache, and why.
 
     The page is a single HTML file that needs no network: what to cache first, what each time to live would
-    save, findings, rankings, the traffic of the week, slow and failing routes. It takes as long as rank --by
-    savings and advise together.
+    save, findings, rankings, the traffic of the week, slow and failing routes. It takes somewhat longer than
+    advise.
     """
     settings = load_settings(context, top_n_routes=top, days=days)
     from otel_analytics.present.report import html_page

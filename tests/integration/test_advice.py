@@ -9,10 +9,12 @@ from traffic import Traffic
 
 from otel_analytics import advice, ranking
 from otel_analytics.errors import SettingsError, UsageError
+from otel_analytics.replaying import replay_both_keys
 from otel_analytics.rollup import rollup_touched
 from otel_analytics.savings import rank_savings
 from otel_analytics.store import advice as store
 from otel_analytics.store import partitions
+from otel_analytics.store.connection import snapshot
 from otel_analytics.store.events import insert_events
 
 # What is tested is what the rules see, not how large each of many routes is among the others.
@@ -252,6 +254,22 @@ PERSONAL = {
         "params": lambda chance: {"tab": chance.choice("ab")},
     },
 }  # fmt: skip
+
+
+def test_one_replay_serves_the_rules_and_the_ranking(connection):
+    traffic = Traffic()
+    for route, character in PERSONAL.items():
+        traffic.route(route, moment=hot, **character)
+    traffic.route("/same-for-all", moment=hot, users=60)
+    expected = advised(connection, traffic)
+    settings = make_settings(days=7, rules=LOW)
+    with snapshot(connection):
+        replayed = replay_both_keys(connection, settings, now=NOW)
+    assert expected.rows
+    assert advice.advise(connection, settings, now=NOW, replayed=replayed) == expected
+    ranked = rank_savings(connection, settings, now=NOW, replayed=replayed)
+    assert ranked.rows
+    assert ranked == rank_savings(connection, settings, now=NOW)
 
 
 @pytest.mark.parametrize("seed", [1, 2])
