@@ -125,6 +125,14 @@ def store_connection(dsn: str, *days: dt.date) -> Iterator[Connection]:
         yield connection
 
 
+def eager_to_share(connection: psycopg.Connection[Any]) -> None:
+    """Have the planner spread over several processes what it can, however few rows there are."""
+    connection.execute(
+        "SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0;"
+        " SET min_parallel_table_scan_size = 0; SET min_parallel_index_scan_size = 0"
+    )
+
+
 def scalar(connection: psycopg.Connection[Any], query: str, *parameters: Any) -> Any:
     row = connection.execute(query, parameters).fetchone()  # type: ignore[arg-type]
     assert row is not None

@@ -14,7 +14,7 @@ BEGIN
     -- Anybody may connect to a new database and fill its disk with temporary tables.
     EXECUTE format('REVOKE ALL ON DATABASE %I FROM PUBLIC', current_database());
     EXECUTE format('GRANT CONNECT ON DATABASE %I TO otel_analytics_owner, otel_analytics_reader', current_database());
-    -- A batch of events is copied into a temporary table.
+    -- The figures of an hour, and a batch of which a part is stored already, stand in a temporary table for a moment.
     EXECUTE format('GRANT CONNECT, TEMPORARY ON DATABASE %I TO otel_analytics_ingest', current_database());
 END
 $$;

@@ -59,13 +59,14 @@ def recompute(
         ).fetchone() or (False,)
         if not locked:
             return None
+        connection.execute(_QUERIES["remove_marks"], {"hour": hour})
         if not partitions.hold(connection, hour.astimezone(dt.UTC).date()):
-            connection.execute(_QUERIES["remove_marks"], {"hour": hour})
             return None
         connection.execute(_QUERIES["make_quick"])
-        # One statement sees one state of the database: a commit during it adds rows and a mark it sees
-        # neither of.
-        written, removed = connection.execute(_QUERIES["recompute"], parameters).fetchone() or (0, 0)
+        # One statement sees one state of the raw rows. A commit since the marks were removed left a mark of
+        # its own, whether this sees its rows or not.
+        connection.execute(_QUERIES["compute"], parameters)
+        written, removed = connection.execute(_QUERIES["write"], {"hour": hour}).fetchone() or (0, 0)
     return Recomputed(int(written), int(removed))
 
 

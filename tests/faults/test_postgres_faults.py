@@ -314,7 +314,7 @@ def a_rollup_that_waits(here):
     rolled = "SELECT count(*) FROM route_analytics_hourly"
     waits = f"""
         SELECT pid FROM pg_stat_activity
-        WHERE {OURS} AND wait_event_type = 'Lock' AND strpos(query, 'WITH marks') > 0
+        WHERE {OURS} AND wait_event_type = 'Lock' AND strpos(query, 'WITH written') > 0
     """
     with raw_postgres(here.postgres.url) as admin:
         until(lambda: scalar(admin, rolled))

@@ -3,7 +3,7 @@
 import datetime as dt
 
 import pytest
-from backend import DAY, HOUR, NOW, raw_postgres
+from backend import DAY, HOUR, NOW, eager_to_share, raw_postgres
 
 from otel_analytics.store import partitions
 from otel_analytics.store.connection import connect
@@ -94,13 +94,23 @@ LOOKUPS = {
 def test_the_worker_reads_what_it_is_about_and_by_index(seeded, subtests):
     with subtests.test("a recompute reads one hour of one partition"), seeded.transaction():
         seeded.execute(load("hourly")["make_quick"])
-        plan = explain(seeded, load("hourly")["recompute"], RECOMPUTE)
-        # Each event with each pattern would be a product, and sorted by text takes long.
-        assert not {"Nested Loop", "Merge Join"} & {node["Node Type"] for node in plan}
+        plan = explain(seeded, load("hourly")["compute"], RECOMPUTE)
+        # Each event with each pattern would be a product, and sorted by text takes long. The one loop is over
+        # the patterns, for the histogram of each.
+        loops = [node for node in plan if node["Node Type"] in {"Nested Loop", "Merge Join"}]
+        assert [loop["Plans"][1]["Node Type"] for loop in loops] == ["Aggregate"]
         raw = scans(plan, "route_analytics_y")
         assert raw.keys() == {ONE_DAY}
         assert raw[ONE_DAY] <= INDEXED
+        seeded.execute(load("hourly")["compute"], RECOMPUTE)
+        plan = explain(seeded, load("hourly")["write"], RECOMPUTE)
         assert scans(plan, "route_analytics_hourly")["route_analytics_hourly"] <= INDEXED
+
+    with subtests.test("several processes share a recompute"), seeded.transaction(force_rollback=True):
+        seeded.execute(load("hourly")["make_quick"])
+        eager_to_share(seeded)
+        plan = explain(seeded, load("hourly")["compute"], RECOMPUTE)
+        assert {"Gather", "Gather Merge"} <= {node["Node Type"] for node in plan}
 
     with subtests.test("storing a batch reads no partition"), seeded.transaction():
         seeded.execute(load("events")["prepare_incoming"])

@@ -6,7 +6,17 @@ import threading
 
 import psycopg
 import pytest
-from backend import DAY, HOUR, NOW, make_event, make_settings, random_events, scalar, store_connection
+from backend import (
+    DAY,
+    HOUR,
+    NOW,
+    eager_to_share,
+    make_event,
+    make_settings,
+    random_events,
+    scalar,
+    store_connection,
+)
 
 from otel_analytics.errors import UsageError
 from otel_analytics.rollup import Schedule, rollup_range, rollup_touched, start_of_hour
@@ -120,6 +130,20 @@ def test_a_rerun_writes_nothing(connection):
     before = connection.execute("SELECT ctid, * FROM route_analytics_hourly").fetchall()
     assert rollup_touched(connection, SETTINGS, now=NOW) == 0
     assert rollup_range(connection, SETTINGS, since=NOW - DAY, until=NOW) == 25
+    assert connection.execute("SELECT ctid, * FROM route_analytics_hourly").fetchall() == before
+
+
+def test_a_rerun_by_several_processes_writes_nothing(connection):
+    eager_to_share(connection)
+    # Few patterns, so that each process has some events of all of them.
+    durations = random_events(10_000, seed=2)
+    insert_events(connection, [make_event(CURRENT, duration_ms=each.duration_ms) for each in durations])
+    connection.execute("ANALYZE route_analytics")
+    assert rollup_touched(connection, SETTINGS, now=NOW) == 1
+    same(keyed(rolled(connection)), keyed(connection.execute(INDEPENDENT).fetchall()))
+    before = connection.execute("SELECT ctid, * FROM route_analytics_hourly").fetchall()
+    for _ in range(5):
+        rollup_range(connection, SETTINGS, since=CURRENT, until=NOW)
     assert connection.execute("SELECT ctid, * FROM route_analytics_hourly").fetchall() == before
 
 

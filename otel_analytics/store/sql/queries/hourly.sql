@@ -14,7 +14,7 @@ SELECT pg_advisory_xact_lock(
 ) IS NOT NULL;
 
 -- name: remove_marks
--- The hour can no longer be recomputed.
+-- Those whose rows a statement after this one sees, or whose hour can no longer be recomputed.
 DELETE FROM route_analytics_touched_hours WHERE hour = %(hour)s;
 
 -- name: forget
@@ -26,12 +26,15 @@ DELETE FROM route_analytics_hourly WHERE "timestamp" < %(before)s;
 -- and might sort all the events for it, which takes longer than all the rest, or compare each event with each pattern.
 SET LOCAL enable_mergejoin = off;
 SET LOCAL enable_nestloop = off;
+-- The histograms are such a loop, and not to be had otherwise. What is switched off counts as so dear that PostgreSQL up
+-- to 17 would take half a second to compile expressions.
+SET LOCAL jit = off;
 
--- name: recompute
--- The figures of one hour from its raw rows: write what differs, delete what is no longer there, remove the marks.
-WITH marks AS (
-    DELETE FROM route_analytics_touched_hours WHERE hour = %(hour)s
-), events AS NOT MATERIALIZED (
+-- name: compute
+-- The figures of one hour from its raw rows. Apart from writing them, since of all statements that write, PostgreSQL
+-- spreads only those that make a table over several processes.
+CREATE TEMPORARY TABLE route_analytics_figures ON COMMIT DROP AS
+WITH events AS NOT MATERIALIZED (
     -- By name, since the role of the worker may read no other column.
     SELECT
         route, method, query_params_normalized, status_code, duration_ms, user_id, request_size_bytes,
@@ -48,32 +51,41 @@ WITH marks AS (
     FROM grouped
     WHERE octet_length(query_params_normalized::text) <= %(max_pattern_bytes)s
     GROUP BY route, query_params_normalized
-), patterns AS (
-    SELECT
-        route, method, query_params_normalized,
+), patterns AS MATERIALIZED (
+    SELECT DISTINCT
+        route, method,
         CASE WHEN place <= %(max_patterns)s THEN query_params_normalized ELSE %(overflow)s::jsonb END AS pattern
     FROM grouped LEFT JOIN ranked USING (route, query_params_normalized)
-), numbered AS MATERIALIZED (
-    -- All that follows sorts and groups every event by a number, which takes half the time of text and jsonb.
-    SELECT *, dense_rank() OVER (ORDER BY route, method, pattern)::int AS number FROM patterns
-), keyed AS MATERIALIZED (
+), numbered AS NOT MATERIALIZED (
+    -- All that follows sorts and groups every event by a number, which takes half the time of text and jsonb. From
+    -- arrays, since every process can have those, and the planner takes what comes from them for few rows: it hashes
+    -- the patterns and not the events.
+    SELECT route, method, pattern, number
+    FROM unnest(
+        (SELECT array_agg(route) FROM patterns),
+        (SELECT array_agg(method) FROM patterns),
+        (SELECT array_agg(pattern) FROM patterns)
+    ) WITH ORDINALITY AS listed (route, method, pattern, number)
+), keyed AS (
     SELECT
-        number, status_code, duration_ms, user_id, request_size_bytes, response_size_bytes, db_query_count,
-        cache_status, response_hash,
+        coalesce(own.number, overflow.number) AS number, status_code, duration_ms, user_id, request_size_bytes,
+        response_size_bytes, db_query_count, cache_status, response_hash,
         ceil(ln(greatest(duration_ms, 0.001)) / ln(51::float8 / 49))::smallint AS bucket
-    FROM events JOIN numbered USING (route, method, query_params_normalized)
-), histogram AS (
-    SELECT number, array_agg(bucket ORDER BY bucket) AS buckets, array_agg(n ORDER BY bucket) AS counts
-    FROM (SELECT number, bucket, count(*) AS n FROM keyed GROUP BY number, bucket) AS bucketed
-    GROUP BY number
+    FROM events
+    LEFT JOIN numbered AS own
+        ON own.pattern = query_params_normalized AND own.route = events.route AND own.method = events.method
+    LEFT JOIN numbered AS overflow
+        ON overflow.pattern = CASE WHEN own.number IS NULL THEN %(overflow)s::jsonb END
+        AND overflow.route = events.route AND overflow.method = events.method
 ), aggregated AS (
     SELECT
         number,
         count(*) AS total_requests,
+        -- In the order of size, so that a rerun finds the same sum, whichever process read which event.
+        sum(duration_ms ORDER BY duration_ms) AS total_duration_ms,
         count(*) FILTER (WHERE status_code BETWEEN 200 AND 299) AS successful_requests,
         count(*) FILTER (WHERE status_code BETWEEN 400 AND 499) AS client_errors,
         count(*) FILTER (WHERE status_code BETWEEN 500 AND 599) AS server_errors,
-        avg(duration_ms) AS avg_duration_ms,
         percentile_cont(ARRAY[0.5, 0.95, 0.99]) WITHIN GROUP (ORDER BY duration_ms) AS percentiles,
         count(DISTINCT user_id) AS unique_users,
         avg(request_size_bytes)::float8 AS avg_request_size_bytes,
@@ -81,15 +93,31 @@ WITH marks AS (
         avg(db_query_count)::float8 AS avg_db_query_count,
         count(*) FILTER (WHERE cache_status = 'hit') AS cache_hits,
         count(*) FILTER (WHERE cache_status = 'miss') AS cache_misses,
-        sum(duration_ms) / 1000 AS total_duration_seconds,
-        count(DISTINCT response_hash) AS distinct_response_hashes
+        count(DISTINCT response_hash) AS distinct_response_hashes,
+        -- Two bytes an event, and no negative number among them; an array would take nine, and hold 67 million at most.
+        string_agg(int2send((bucket + 1000)::smallint), '') AS buckets
     FROM keyed
     GROUP BY number
-), figures AS MATERIALIZED (
-    SELECT *
-    FROM (SELECT DISTINCT number, route, method, pattern FROM numbered) AS named
-    JOIN aggregated USING (number) JOIN histogram USING (number)
-), written AS (
+)
+SELECT
+    route, method, pattern, total_requests, successful_requests, client_errors, server_errors,
+    total_duration_ms / total_requests AS avg_duration_ms, total_duration_ms / 1000 AS total_duration_seconds,
+    percentiles, unique_users, avg_request_size_bytes, avg_response_size_bytes, avg_db_query_count, cache_hits,
+    cache_misses, duration_buckets, duration_bucket_counts, distinct_response_hashes
+FROM aggregated
+JOIN numbered USING (number)
+CROSS JOIN LATERAL (
+    SELECT array_agg(bucket ORDER BY bucket) AS duration_buckets, array_agg(n ORDER BY bucket) AS duration_bucket_counts
+    FROM (
+        SELECT get_byte(buckets, 2 * i) * 256 + get_byte(buckets, 2 * i + 1) - 1000 AS bucket, count(*) AS n
+        FROM generate_series(0, total_requests::int - 1) AS i
+        GROUP BY bucket
+    ) AS counted
+) AS histogram;
+
+-- name: write
+-- Make the hour what has been computed: write what differs, delete what is no longer there.
+WITH written AS (
     INSERT INTO route_analytics_hourly AS old (
         "timestamp", route, method, query_params_normalized, total_requests, successful_requests, client_errors,
         server_errors, avg_duration_ms, p50_duration_ms, p95_duration_ms, p99_duration_ms, unique_users,
@@ -99,8 +127,8 @@ WITH marks AS (
         %(hour)s, route, method, pattern, total_requests, successful_requests, client_errors,
         server_errors, avg_duration_ms, percentiles[1], percentiles[2], percentiles[3], unique_users,
         avg_request_size_bytes, avg_response_size_bytes, avg_db_query_count, cache_hits, cache_misses,
-        buckets, counts, total_duration_seconds, distinct_response_hashes
-    FROM figures
+        duration_buckets, duration_bucket_counts, total_duration_seconds, distinct_response_hashes
+    FROM route_analytics_figures
     ORDER BY route, method, pattern
     ON CONFLICT ("timestamp", route, method, query_params_normalized) DO UPDATE SET
         total_requests = excluded.total_requests,
@@ -138,7 +166,7 @@ WITH marks AS (
 ), removed AS (
     DELETE FROM route_analytics_hourly AS old
     WHERE "timestamp" = %(hour)s AND NOT EXISTS (
-        SELECT FROM figures
+        SELECT FROM route_analytics_figures AS figures
         WHERE figures.route = old.route AND figures.method = old.method
           AND figures.pattern = old.query_params_normalized)
     RETURNING 1
