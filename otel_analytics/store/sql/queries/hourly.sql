@@ -26,8 +26,8 @@ DELETE FROM route_analytics_hourly WHERE "timestamp" < %(before)s;
 -- and might sort all the events for it, which takes longer than all the rest, or compare each event with each pattern.
 SET LOCAL enable_mergejoin = off;
 SET LOCAL enable_nestloop = off;
--- The histograms are such a loop, and not to be had otherwise. What is switched off counts as so dear that PostgreSQL up
--- to 17 would take half a second to compile expressions.
+-- The histograms are such a loop, and not to be had otherwise. What is switched off counts as so dear that PostgreSQL
+-- up to 17 would take half a second to compile expressions.
 SET LOCAL jit = off;
 
 -- name: compute
