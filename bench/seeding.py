@@ -14,7 +14,8 @@ from otel_analytics.store.migrations import migrate
 
 PATTERNS: Final = 5_000
 """Of a hundred for each route."""
-# A pattern, a user and a duration that look random, and are the same each time.
+# A pattern, a user and a duration that look random, and are the same each time. The first pattern gets 6 % of
+# all requests, an eighth of the patterns half. What a path answers changes every fifty thousand requests.
 RAW: Final = """
     INSERT INTO route_analytics (
         "timestamp", event_id, route, route_full, method, status_code, duration_ms, ttfb_ms, user_id,
@@ -23,14 +24,15 @@ RAW: Final = """
     SELECT
         %(first)s::timestamptz + (n - %(number)s) * (%(span)s::interval / %(rows)s), md5(n::text)::uuid,
         '/api/v1/things' || pattern / 100 || '/{id}',
-        '/api/v1/things' || pattern / 100 || '/' || n %% 1000, 'GET',
+        '/api/v1/things' || pattern / 100 || '/' || n %% 50, 'GET',
         CASE WHEN n %% 50 = 0 THEN 500 ELSE 200 END, round(exp(3 + 2 * chance)::numeric, 3), 1,
         'user' || n * 31 %% 2000, jsonb_build_object('sort', pattern %% 100),
         jsonb_build_object('sort', pattern %% 100), 0, 1000 + n %% 5000, n %% 9,
-        CASE WHEN n %% 3 = 0 THEN 'miss' END, hashint8extended(n %% 100000, 0)
+        CASE WHEN n %% 3 = 0 THEN 'miss' END, hashint8extended(pattern * 50 + n %% 50, n / 50000)
     FROM (
         SELECT
-            n, (hashint8extended(n, 1) & 1048575) * %(patterns)s / 1048576 AS pattern,
+            n,
+            floor(%(patterns)s * ((hashint8extended(n, 1) & 1048575) / 1048576::float8) ^ 3)::int AS pattern,
             (hashint8extended(n, 2) & 1048575) / 1048576.0 AS chance
         FROM generate_series(%(number)s::bigint, %(number)s::bigint + %(rows)s - 1) AS n
     ) AS numbered
