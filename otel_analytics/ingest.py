@@ -9,6 +9,7 @@ import datetime as dt
 import gc
 import json
 import logging
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -36,6 +37,8 @@ _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MICROSECOND: Final = dt.timedelta(microseconds=1)
 _READ_AT_MOST: Final = 100
 """Entries in one read; a bound on memory, as each may hold thousands of events."""
+_SWITCH_SECONDS: Final = 0.0005
+"""How long an answer of PostgreSQL waits for the thread that reads ahead; usually it is ten times as long."""
 _MAX_REASONS: Final = 50
 _MAX_REASON_LENGTH: Final = 64
 _MAX_DROPS: Final = 2**53
@@ -268,13 +271,16 @@ class Ingest:
     @contextmanager
     def _reading_ahead(self, *, enabled: bool) -> Iterator[None]:
         """Read the next batch meanwhile; the connection to Redis is again ours alone afterwards."""
+        usual = sys.getswitchinterval()
         if enabled and self._ahead is None:
+            sys.setswitchinterval(_SWITCH_SECONDS)
             self._ahead = self._reader.submit(self._read)
         try:
             yield
         finally:
             if self._ahead is not None:
                 wait([self._ahead])
+            sys.setswitchinterval(usual)
 
     def _is_full(self, batch: Batch) -> bool:
         """Whether more may be waiting; else reading ahead would only ask Redis twice."""
