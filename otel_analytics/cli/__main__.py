@@ -123,7 +123,9 @@ def main() -> None:
     gc.set_threshold(_OBJECTS_BEFORE_COLLECTING)
     # What the terminal cannot show is shown in ASCII.
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    gc.freeze()  # or the interpreter looks once more
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:
