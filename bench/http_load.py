@@ -3,14 +3,15 @@
 Every subject runs in a process of its own; in each round each of them is asked, in an order that moves on,
 from this process: first as fast as it answers on a few connections, which is its capacity, then at a steady
 rate of 70 % of what bare FastAPI can do, whether it keeps up or not. Latency at the steady rate counts from
-when the request was due, so waiting for a slow one before it is part of it.
+when the request was due, so waiting for a slow one before it is part of it. All of it with handlers that do
+nothing, and with some that work for about a millisecond.
 """
 
 import asyncio
 import os
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from socket import create_connection, create_server
@@ -24,6 +25,8 @@ ROUTES: Final = 10
 ROUNDS: Final = 5
 SECONDS: Final = 1.0
 """Of each measurement."""
+HANDLERS: Final = (("does nothing", 0), ("works for 1 ms", 650))
+"""What a handler does, and how many rows it works through for that."""
 CONNECTIONS: Final = 8
 SHARE: Final = 0.7
 HOST: Final = "127.0.0.1"
@@ -51,12 +54,18 @@ class Measured(NamedTuple):
 def run() -> Iterator[Figure]:
     """P3."""
     names = [name for name in installed() if name not in (NATIVE, BESIDE)]
+    for handler, rows in HANDLERS:
+        yield from figures(measure(names, rows), handler)
+
+
+def measure(names: Sequence[str], rows: int) -> dict[str, list[Measured]]:
+    """Rounds of all subjects, with handlers that have so many rows to work through."""
     rounds: dict[str, list[Measured]] = {name: [] for name in names}
     with surroundings() as around, ExitStack() as stack:
         subjects: dict[str, tuple[int, int]] = {}
         for name in names:
             port = free_port()
-            subject = Subject(name, ROUTES, around, port)
+            subject = Subject(name, ROUTES, around, port, rows)
             stack.callback(subject.stop)
             subjects[name] = port, subject.process.pid
         for port, _ in subjects.values():
@@ -68,7 +77,7 @@ def run() -> Iterator[Figure]:
             }
             for name, (port, pid) in rotated(subjects, number):
                 rounds[name].append(steady(port, pid, capacity[name], capacity[BARE] * SHARE))
-    yield from figures(rounds)
+    return rounds
 
 
 def rotated(subjects: dict[str, tuple[int, int]], number: int) -> list[tuple[str, tuple[int, int]]]:
@@ -91,12 +100,11 @@ def steady(port: int, pid: int, capacity: float, rate: float) -> Measured:
     )
 
 
-def figures(rounds: dict[str, list[Measured]]) -> Iterator[Figure]:
+def figures(rounds: dict[str, list[Measured]], handler: str) -> Iterator[Figure]:
     """All of it against bare FastAPI."""
     bare = rounds[BARE]
-    yield Figure(
-        "P3", "bare FastAPI, capacity", statistics.median(each.capacity for each in bare), "requests/s"
-    )
+    capacity = statistics.median(each.capacity for each in bare)
+    yield Figure("P3", f"capacity of {BARE}, handler {handler}", capacity, "requests/s")
     for field, what, unit, aim in (
         ("capacity", "capacity", "requests/s", ""),
         ("processor", "processor", "us a request", ""),

@@ -64,7 +64,9 @@ def surroundings() -> Iterator[Surroundings]:
 class Subject:
     """A process with one subject."""
 
-    def __init__(self, name: str, routes: int, around: Surroundings, port: int | None = None) -> None:
+    def __init__(
+        self, name: str, routes: int, around: Surroundings, port: int | None = None, rows: int = 0
+    ) -> None:
         """Start it.
 
         Args:
@@ -72,9 +74,11 @@ class Subject:
             routes: Of its application.
             around: Its servers.
             port: Where it serves HTTP; None for requests in process.
+            rows: What a handler over HTTP has to work through.
         """
         self.name = name
-        arguments = [name, str(routes), around.redis_url, around.sink, *([] if port is None else [str(port)])]
+        http = [] if port is None else [str(port), str(rows)]
+        arguments = [name, str(routes), around.redis_url, around.sink, *http]
         self.process = subprocess.Popen(  # noqa: S603 - ours
             [sys.executable, "subjects.py", *arguments],
             cwd=HERE,
