@@ -248,6 +248,12 @@ async def hang_late(request: FastAPIRequest):
 
 async def background(request: FastAPIRequest):
     async def task():
+        # The response is complete, so its event says nothing of all this.
+        set_user("late")
+        set_cache_status("hit")
+        request.scope.update(
+            method="POST", path="/late", raw_path=b"/late", query_string=b"late=1", route=None
+        )
         await released.wait()
         finished.append("background")
 

@@ -7,7 +7,7 @@ import threading
 import time
 import weakref
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 from opentelemetry import context
@@ -87,7 +87,8 @@ class Delivery:
     An event is delivered, or counted as dropped: because the buffer was full, because it can never be
     delivered, or because the time to stop was over. It is never reordered, and a batch that failed is sent
     again with the same ids, so that whoever stores them recognises them. The thread starts with the first
-    event. After a fork the child begins empty: what the parent holds is the parent's to deliver.
+    event at the latest. After a fork the child begins empty: what the parent holds is the parent's to
+    deliver.
     """
 
     # Begun anew in a forked child.
@@ -111,6 +112,7 @@ class Delivery:
         batch_size: int,
         interval_seconds: float,
         observer: DeliveryObserver | None = None,
+        refill: Callable[[], None] = lambda: None,
     ) -> None:
         """Nothing runs yet.
 
@@ -120,34 +122,54 @@ class Delivery:
             batch_size: Events sent at once at most.
             interval_seconds: How long an event waits for company at most.
             observer: Who is told what becomes of events.
+            refill: Has whoever holds events back offer them; called by the thread before it takes a batch,
+                every `interval_seconds` at least, and by `flush` and `close`. It may not raise.
         """
         self._exporter = exporter
         self._buffer_size = buffer_size
         self._batch_size = batch_size
         self._interval = interval_seconds
         self._observer: DeliveryObserver = observer or NoObserver()
+        self._refill = refill
         self._begin()
         _deliveries.add(self)
 
-    def offer(self, event: Event) -> bool:
-        """Take an event for delivery; returns at once.
+    @property
+    def is_running(self) -> bool:
+        """Whether the thread is there to call `refill`, and events are taken."""
+        return self._thread is not None and not self._closed
+
+    def start(self) -> None:
+        """Start the thread, unless it runs."""
+        with self._changed:
+            if self._thread is None:
+                self._start()
+
+    def offer(self, *events: Event) -> int:
+        """Take events for delivery; returns at once.
 
         Returns:
-            False where the buffer was full or the delivery closed, so that the event is dropped and counted.
+            How many were taken. Where the buffer is full or the delivery closed, the others are dropped and
+            counted.
         """
         with self._changed:
-            if not self._closed and self._offered - self._settled < self._buffer_size:
-                self._buffer.append(event)
-                self._offered += 1
-                if len(self._buffer) == self._batch_size:
+            room = 0 if self._closed else self._buffer_size - (self._offered - self._settled)
+            taken = min(len(events), room)
+            if taken:
+                was = len(self._buffer)
+                self._buffer.extend(events[:taken])
+                self._offered += taken
+                if was < self._batch_size <= was + taken:
                     self._changed.notify_all()
                 if self._thread is None:
                     self._start()
-                return True
+            dropped = len(events) - taken
+            if not dropped:
+                return taken
             reason = SHUTDOWN if self._closed else BUFFER_FULL
-            self._dropped[reason] += 1
-        self._observer.dropped(reason, 1)
-        return False
+            self._dropped[reason] += dropped
+        self._observer.dropped(reason, dropped)
+        return taken
 
     def flush(self, timeout_seconds: float) -> bool:
         """Wait until everything offered so far is delivered or given up.
@@ -155,6 +177,7 @@ class Delivery:
         Returns:
             False where that took longer than allowed.
         """
+        self._refill()
         with self._changed:
             target = self._offered
             self._flushes += 1
@@ -170,6 +193,7 @@ class Delivery:
         Returns:
             False where the thread is not through with its last attempt yet, so that the exporter is in use.
         """
+        self._refill()
         with self._changed:
             self._closed = True
             thread = self._thread
@@ -223,15 +247,17 @@ class Delivery:
 
     def _next_batch(self) -> list[Event] | None:
         """Wait for company, then take a batch: empty where only drops are to be reported; None at the end."""
-        with self._changed:
-            while not self._abandoned:
+        while not self._abandoned:
+            with self._changed:
                 self._changed.wait_for(self._is_urgent, self._interval)
+            self._refill()
+            with self._changed:
                 if self._buffer or self._dropped:
                     size = min(len(self._buffer), self._batch_size)
                     return [self._buffer.popleft() for _ in range(size)]
                 if self._closed:
                     break
-            return None
+        return None
 
     def _is_urgent(self) -> bool:
         if self._closed or len(self._buffer) >= self._batch_size:
@@ -245,6 +271,7 @@ class Delivery:
         with self._changed:
             report = dict(self._dropped)
         while not self._abandoned:
+            self._refill()  # for the sake of metrics, which must not wait until an outage is over
             self._observer.buffered(self._offered - self._settled)
             try:
                 rejected = self._exporter.send(batch, report)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 from starlette.applications import Starlette
 
-from otel_analytics.capture.event import UserOf
+from otel_analytics.capture.ended import UserOf
 from otel_analytics.capture.layer import Message, Receive, Scope, Send, observe
 from otel_analytics.capture.runtime import Runtime
 from otel_analytics.errors import SettingsError, UsageError

@@ -12,8 +12,7 @@ from opentelemetry.context import Context
 
 from otel_analytics.capture import cache_status
 from otel_analytics.capture.body_hash import BodyHash
-from otel_analytics.capture.event import qualified_name
-from otel_analytics.capture.observed import ObservedRequest, current_request
+from otel_analytics.capture.observed import ObservedRequest, current_request, qualified_name
 from otel_analytics.capture.tracing import leave_ended_trace
 from otel_analytics.record import SAFE_METHODS
 

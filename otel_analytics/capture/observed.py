@@ -12,6 +12,7 @@ from opentelemetry.sdk.trace import Span, SpanProcessor
 from otel_analytics.capture.own_spans import OwnSpan
 from otel_analytics.record import MAX_TEXT_LENGTH, clean_text, known_method
 
+_BUILTINS: Final = "builtins"
 _random: Final = random.SystemRandom()
 _ID_BITS: Final = 64
 _ID_MASK: Final = 2**_ID_BITS - 1
@@ -133,6 +134,13 @@ def set_cache_status(status: str) -> None:
     request = current_request.get()
     if request is not None:
         request.cache_status = (_text_of(status, request) or "").strip().lower() or None
+
+
+def qualified_name(error: BaseException) -> str:
+    """The exception's name with its module, but for built-in ones."""
+    kind = type(error)
+    name = kind.__qualname__ if kind.__module__ == _BUILTINS else f"{kind.__module__}.{kind.__qualname__}"
+    return clean_text(name, MAX_TEXT_LENGTH)
 
 
 def _text_of(value: object, request: ObservedRequest) -> str | None:

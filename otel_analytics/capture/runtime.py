@@ -5,7 +5,7 @@ import logging
 import os
 import threading
 import weakref
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, MutableMapping, Sequence
 from contextvars import Token
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,8 +13,10 @@ from opentelemetry import context, trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import Span
 
+from otel_analytics.capture.backlog import Backlog
 from otel_analytics.capture.body_hash import BodyHash, key_of
-from otel_analytics.capture.event import EventBuilder, UserOf
+from otel_analytics.capture.ended import Ended, EndReader, UserOf
+from otel_analytics.capture.event import event_of
 from otel_analytics.capture.metrics_route import MetricsRoute
 from otel_analytics.capture.observed import EventIds, ObservedRequest, current_request
 from otel_analytics.capture.own_provider import OwnProvider
@@ -56,6 +58,7 @@ class Runtime:
     _has_metrics: bool
     _complained: bool
     _ids: EventIds
+    _backlog: Backlog
     _delivery: Delivery | None
     _own_spans: OwnSpans | None
     _live: "LiveMetrics | None"
@@ -91,7 +94,7 @@ class Runtime:
         self._hash_key = key_of(_hash_secret(settings)) if settings.response_hash else None
         self._databases = DatabaseInstrumentation()
         self._processor = RequestSpanProcessor(self._databases)
-        self._builder = EventBuilder(app, self._privacy, self._databases, user_of)
+        self._ends = EndReader(app, self._privacy.client_fields, self._databases, user_of)
         self._forget()
         _runtimes.add(self)
 
@@ -135,7 +138,7 @@ class Runtime:
             request = ObservedRequest(scope, self._ids.next(), self._processor)
             request.span = _span_around()
             if self._live is not None:
-                self._live.request_started(request.method)
+                self._live.request_started(request, request.method)
         except Exception as error:  # noqa: BLE001
             self.failed(error)
             return None
@@ -168,16 +171,12 @@ class Runtime:
             request.span.end()
         try:
             if self._live is not None:
-                self._live.request_ended(request.method)
-            event = self._builder.build(request, None if body_hash is None else body_hash.digest())
+                self._live.request_ended(request, request.method)
+            ended = self._ends.read(request, body_hash)
             if request.problem is not None:
                 self.failed(request.problem)
-            if event is None:
-                return
-            if self._live is not None:
-                self._live.observe(event, sampled=_is_sampled(request.span))
-            if self._delivery is not None:
-                self._delivery.offer(event)
+            if ended is not None and self._delivery is not None:
+                self._backlog.add(ended, may_wait=self._delivery.is_running)
         except Exception as error:  # noqa: BLE001
             self.failed(error)
 
@@ -196,6 +195,7 @@ class Runtime:
         """The live metrics: the body and its content type."""
         from otel_analytics.live.metrics import exposition  # noqa: PLC0415 - see `prepare`
 
+        self._backlog.catch_up()
         return exposition(self._metrics_registry(), accept_header)
 
     def _is_scrape(self, path: str, method: str) -> bool:
@@ -218,6 +218,28 @@ class Runtime:
             self._guarded(self._start_metrics)
         self._attach()
         self._delivery = self._new_delivery()
+        # Before there are events, as it also sees to it that requests in progress are counted.
+        self._delivery.start()
+
+    def _record(self, ended: Sequence[Ended]) -> None:
+        """Count requests that are over, and have their events delivered."""
+        live, delivery = self._live, self._delivery
+        events = []
+        for each in ended:
+            try:
+                event = event_of(each, self._privacy)
+                if live is not None:
+                    live.observe(event, sampled=each.trace is not None and each.trace.trace_flags.sampled)
+                events.append(event)
+            except Exception as error:  # noqa: BLE001
+                self.failed(error)
+        try:
+            if live is not None:
+                live.count_active()
+            if delivery is not None:
+                delivery.offer(*events)
+        except Exception as error:  # noqa: BLE001
+            self.failed(error)
 
     def _new_delivery(self) -> Delivery:
         settings = self.settings
@@ -227,13 +249,14 @@ class Runtime:
             batch_size=settings.export_batch_size,
             interval_seconds=settings.export_interval_seconds,
             observer=self._pipeline,
+            refill=self._backlog.catch_up,
         )
 
     def _start_metrics(self) -> None:
         from otel_analytics.live.metrics import LiveMetrics, PipelineMetrics  # noqa: PLC0415 - after `prepare`
 
         registry = self._metrics_registry()
-        self._live = LiveMetrics(registry, max_routes=self.settings.metrics_max_routes)
+        self._live = LiveMetrics(registry, max_routes=self.settings.metrics_max_routes, behind=self._backlog)
         self._pipeline = PipelineMetrics(registry)
 
     def _metrics_registry(self) -> "CollectorRegistry":
@@ -272,14 +295,11 @@ class Runtime:
         self._has_metrics = False
         self._complained = False
         self._ids = EventIds()
+        self._backlog = Backlog(self._record)
         self._delivery = None
         self._own_spans = None
         self._live = None
         self._pipeline = None
-
-
-def _is_sampled(span: Span | OwnSpan | None) -> bool:
-    return span is not None and span.get_span_context().trace_flags.sampled
 
 
 def _span_around() -> Span | None:

@@ -8,8 +8,8 @@ import threading
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar
-from weakref import WeakKeyDictionary
+from typing import Any, Final, Literal, Protocol, TypeVar
+from weakref import WeakKeyDictionary, WeakSet
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, values
 from prometheus_client.core import Metric
@@ -22,7 +22,7 @@ from otel_analytics.errors import SettingsError
 from otel_analytics.live.directory import VARIABLE
 from otel_analytics.live.summed import AllProcesses
 from otel_analytics.live.unhurried import unhurried
-from otel_analytics.record import UNMATCHED_ROUTE, Event
+from otel_analytics.record import KNOWN_METHODS, OTHER_METHOD, UNMATCHED_ROUTE, Event
 from otel_analytics_exporters.delivery import BUFFER_FULL, EXPORT_FAILED, REJECTED, SHUTDOWN
 
 HistogramName = Literal[
@@ -54,6 +54,7 @@ STATUS: Final = "http_response_status_code"
 CACHE_STATUS: Final = "cache_status"
 """The convention has no attribute for it; this is the name of RFC 9211's header."""
 
+_METHODS: Final = (*sorted(KNOWN_METHODS), OTHER_METHOD)
 OTHER_ROUTES: Final = "(other)"
 OTHER_CACHE_STATUS: Final = "_OTHER"
 CACHE_STATUSES: Final = frozenset({"hit", "miss", "bypass", "stale", "expired", "revalidated"})
@@ -138,10 +139,22 @@ class _Series(dict[tuple[str | int, ...], _M], Collector):
                         yield sample._replace(labels={**named, **sample.labels})
 
 
+class Behind(Protocol):
+    """Who has requests that are over and not counted yet."""
+
+    def catch_up(self) -> None:
+        """Count them."""
+
+
 class _Instruments(Collector):
-    """All metrics of one registry; registered as one, so entirely or not at all."""
+    """All metrics of one registry; registered as one, so entirely or not at all.
+
+    Attributes:
+        behind: Who has to catch up before anything is shown.
+    """
 
     def __init__(self) -> None:
+        self.behind: WeakSet[Behind] = WeakSet()
         self.histograms: dict[HistogramName, _Series[Histogram]] = {
             name: _Series(Histogram(name, text, labels, registry=None, buckets=buckets), labels)
             for name, (text, labels, buckets) in _HISTOGRAMS.items()
@@ -160,6 +173,8 @@ class _Instruments(Collector):
             yield from each.describe()
 
     def collect(self) -> Iterator[Metric]:
+        for behind in list(self.behind):
+            behind.catch_up()
         for each in self._all():
             yield from each.collect()
 
@@ -191,44 +206,63 @@ class LiveMetrics:
     Several on one registry count into the same metrics.
     """
 
-    def __init__(self, registry: CollectorRegistry, *, max_routes: int) -> None:
+    def __init__(self, registry: CollectorRegistry, *, max_routes: int, behind: Behind | None = None) -> None:
         """Register the metrics; nothing is counted yet.
 
         Args:
             registry: Where they are to appear.
             max_routes: Distinct routes a metric may have, besides `UNMATCHED_ROUTE`; further ones together
                 are `OTHER_ROUTES`. Each worker process counts for itself.
+            behind: Who has to catch up before the registry shows anything.
 
         Raises:
             SettingsError: The registry has metrics of these names from elsewhere.
         """
         metrics = _instruments(registry)
+        if behind is not None:
+            metrics.behind.add(behind)
         self._durations = metrics.histograms["http_server_request_duration_seconds"]
         self._request_sizes = metrics.histograms["http_server_request_body_size_bytes"]
         self._response_sizes = metrics.histograms["http_server_response_body_size_bytes"]
         self._queries = metrics.histograms["http_server_request_db_queries"]
         self._cache = metrics.counters["http_server_cache_requests_total"]
         self._active = metrics.gauges["http_server_active_requests"]
+        self._in_progress: dict[str, set[object]] = {method: set() for method in _METHODS}
+        self._counted_active: dict[str, int] = {}
+        self._active_lock = threading.Lock()
         self._exemplars: dict[tuple[str, str, int], tuple[int, float]] = {}
         self._max_routes = max_routes + 1
         self._routes = {UNMATCHED_ROUTE: UNMATCHED_ROUTE}
         self._routes_lock = threading.Lock()
 
-    def request_started(self, method: str) -> None:
-        """Count a request in; `request_ended` must follow.
+    def request_started(self, request: object, method: str) -> None:
+        """Note that a request is in progress; `request_ended` must follow.
 
         Args:
+            request: Stands for it.
             method: A known one, or `_OTHER`.
         """
-        self._active[(method,)].inc()
+        # Two changes of a gauge a request would cost ten times as much.
+        self._in_progress[method].add(request)
 
-    def request_ended(self, method: str) -> None:
-        """Count it out again.
+    def request_ended(self, request: object, method: str) -> None:
+        """It no longer is.
 
         Args:
-            method: The same as at its start.
+            request: The same as at its start.
+            method: Likewise.
         """
-        self._active[(method,)].dec()
+        self._in_progress[method].discard(request)
+
+    def count_active(self) -> None:
+        """Show how many requests are in progress now."""
+        with self._active_lock:
+            for method, requests in self._in_progress.items():
+                now, before = len(requests), self._counted_active.get(method)
+                if now != before and (now or before is not None):
+                    # Others on the same registry have theirs in the gauge.
+                    self._active[(method,)].inc(now - (before or 0))
+                    self._counted_active[method] = now
 
     def observe(self, event: Event, *, sampled: bool = False) -> None:
         """Count a request that is over.
@@ -238,6 +272,9 @@ class LiveMetrics:
             sampled: Whether its span is exported, so that its trace can be found.
         """
         method = event.method
+        if method not in self._counted_active:  # so that none in progress is 0
+            self._active[(method,)].inc(0)
+            self._counted_active[method] = 0
         route = self._routes.get(event.route) or self._admit(event.route)
         series = method, route, event.status_code
         exemplar = self._exemplar(series, event) if sampled else None

@@ -213,8 +213,14 @@ def test_a_compressed_body_counts_as_it_was_sent(server):
 
 def test_background_tasks_are_not_included(server):
     before = len(server.control("state")["finished"])
-    answer = server.ask("/background")
-    assert answer.facts == {"route": "/background"}
+    answer = server.ask("/background?n=1")
+    # Nor what they say, and what they do to the request.
+    assert answer.facts == {
+        "route": "/background",
+        "route_full": "/background?n=1",
+        "query_params": {"n": "1"},
+        "query_params_normalized": {"n": "1"},
+    }
     assert len(server.control("state")["finished"]) == before
     server.control("release")
     server.wait_until(lambda state: len(state["finished"]) == before + 1)

@@ -47,18 +47,20 @@ async def lifespan(app):
 
 
 async def hit(request):
-    live.request_started("GET")
+    live.request_started(request, "GET")
     await asyncio.sleep(0.01)
     live.observe(Event("0" * 32, 1, "/hit", "/hit", "GET", 200, 60.0, db_query_count=2, cache_status="miss"))
     pipeline.accepted(1)
     if orders:
         orders.inc()
-    live.request_ended("GET")
+    live.request_ended(request, "GET")
+    live.count_active()
     return PlainTextResponse(str(os.getpid()))
 
 
 async def hang(request):
-    live.request_started("GET")
+    live.request_started(request, "GET")
+    live.count_active()
 
     async def body():
         yield str(os.getpid())

@@ -15,7 +15,7 @@ from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from waiting import until
 
 from otel_analytics.errors import StreamUnavailable
-from otel_analytics_exporters.delivery import Delivery
+from otel_analytics_exporters.delivery import BUFFER_FULL, SHUTDOWN, Delivery
 
 DOWN = StreamUnavailable("Redis at redis://somewhere: gone")
 FOREVER = 1_000_000
@@ -87,13 +87,14 @@ def make(sink, counts):
     """Deliveries that end with the test."""
     made = []
 
-    def make(*, buffer_size=100, batch_size=2, interval_seconds=0.01):
+    def make(*, buffer_size=100, batch_size=2, interval_seconds=0.01, **others):
         delivery = Delivery(
             sink,
             buffer_size=buffer_size,
             batch_size=batch_size,
             interval_seconds=interval_seconds,
             observer=counts,
+            **others,
         )
         made.append(delivery)
         return delivery
@@ -123,6 +124,48 @@ def test_nothing_runs_before_the_first_event_and_one_thread_after_it(make, sink)
     assert all(thread.daemon for thread in deliveries())
     assert delivery.flush(5)
     assert sink.sent == given
+
+
+def test_events_offered_together_are_taken_as_far_as_there_is_room(make, sink, counts):
+    sink.open.clear()
+    delivery = make(buffer_size=5, batch_size=5, interval_seconds=60)
+    given = events(7)
+    assert delivery.offer(*given[:3]) == 3
+    assert delivery.offer(*given[3:]) == 2
+    sink.open.set()
+    assert delivery.flush(5)
+    assert sink.sent == given[:5]
+    until(lambda: counts.events == {"accepted": 5, BUFFER_FULL: 2})
+    delivery.close(5)
+    assert delivery.offer(*given) == 0
+    assert counts.events[SHUTDOWN] == 7
+
+
+@pytest.mark.parametrize("end", ["flush", "close"])
+def test_what_others_hold_back_is_there_in_time(make, sink, end):
+    held = events(3)
+
+    def refill():
+        given, held[:] = list(held), []
+        delivery.offer(*given)
+
+    given = list(held)
+    delivery = make(interval_seconds=60, refill=refill)
+    delivery.start()
+    getattr(delivery, end)(5)
+    assert sink.sent == given
+
+
+def test_what_others_hold_back_is_asked_for_at_every_interval_also_in_an_outage(make, sink):
+    asked = []
+    delivery = make(interval_seconds=0.01, refill=lambda: asked.append(len(sink.attempts)))
+    assert not delivery.is_running
+    delivery.start()
+    assert delivery.is_running
+    until(lambda: len(asked) > 2)
+    sink.failures = 3
+    delivery.offer(make_event())
+    until(lambda: {1, 2, 3} <= set(asked))
 
 
 def test_a_full_batch_waits_for_nothing_and_a_part_of_one_for_the_interval(make, sink, counts):

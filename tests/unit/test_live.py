@@ -118,10 +118,45 @@ def test_nothing_of_a_user_or_a_raw_path_reaches_the_page(registry):
 
 def test_requests_in_progress(registry):
     live = LiveMetrics(registry, max_routes=2)
-    for method in ("GET", "GET", "POST"):
-        live.request_started(method)
-    live.request_ended("GET")
+    requests = dict(enumerate(("GET", "GET", "POST")))
+    for number, method in requests.items():
+        live.request_started(number, method)
+    live.request_ended(0, "GET")
+    live.count_active()
     assert samples(registry, "http_server_active_requests") == {("GET",): 1, ("POST",): 1}
+    live.request_ended(1, "GET")
+    live.count_active()
+    live.count_active()
+    assert samples(registry, "http_server_active_requests") == {("GET",): 0, ("POST",): 1}
+
+
+def test_no_request_in_progress_is_0_also_where_nobody_saw_one_in_progress(registry):
+    live = LiveMetrics(registry, max_routes=2)
+    live.request_started(0, "GET")
+    live.request_ended(0, "GET")
+    live.observe(make_event())
+    assert samples(registry, "http_server_active_requests") == {("GET",): 0}
+
+
+def test_requests_in_progress_of_several_applications_on_one_registry_add_up(registry):
+    applications = [LiveMetrics(registry, max_routes=2) for _ in range(2)]
+    for live in applications:
+        live.request_started(0, "GET")
+        live.count_active()
+    assert samples(registry, "http_server_active_requests") == {("GET",): 2}
+
+
+def test_who_is_behind_catches_up_before_anything_is_shown(registry):
+    class Behind:
+        def catch_up(self):
+            live.observe(make_event())
+
+    behind = Behind()
+    live = LiveMetrics(registry, max_routes=2, behind=behind)
+    count = "http_server_request_duration_seconds_count"
+    assert list(samples(registry, count).values()) == [1]
+    del behind  # the application is gone, its figures stay
+    assert list(samples(registry, count).values()) == [1]
 
 
 def test_several_on_one_registry_count_together(registry):
