@@ -101,10 +101,12 @@ def _wrap(app: Starlette) -> None:
 
     async def serve(self: Starlette, scope: Scope, receive: Receive, send: Send) -> None:
         runtime: Runtime = getattr(self, _RUNTIME)
-        runtime.prepare()
+        if not runtime.is_started:
+            runtime.prepare()
+            if scope["type"] == "http":
+                runtime.start()
         call = partial(original.__call__, self)
         if scope["type"] == "http":
-            runtime.start()
             await observe(call, runtime, scope, receive, send)
         elif scope["type"] == "lifespan":
             await call(scope, receive, partial(_follow_lifespan, runtime, send))

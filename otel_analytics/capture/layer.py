@@ -209,11 +209,14 @@ class Exchange:
 
     def _read_headers(self, headers: Any) -> None:
         request = self._request
+        tells_of_a_cache = False
         for name, value in headers:
             if name == b"content-length":
                 readable = value.isdigit() and len(value) <= _LONGEST_LENGTH
                 self._response_length = int(value) if readable else None
-        if request.cache_status is None:
+            elif name in cache_status.NAMES:
+                tells_of_a_cache = True
+        if tells_of_a_cache and request.cache_status is None:
             request.cache_status = cache_status.read(headers)
         if request.status_code in _SUCCESS and request.scope["method"] in SAFE_METHODS:
             self._body_hash = self._observer.new_hash()

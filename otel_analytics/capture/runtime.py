@@ -49,12 +49,15 @@ class Runtime:
 
     It starts with the first call in a process and begins anew in a forked child. Nothing it does raises into
     the application: an error is counted, and logged the first time.
+
+    Attributes:
+        is_started: Whether `prepare` and `start` were called in this process.
     """
 
     # Begun anew in a forked child.
+    is_started: bool
     _lock: threading.Lock
     _prepared: bool
-    _started: bool
     _has_metrics: bool
     _complained: bool
     _ids: EventIds
@@ -99,7 +102,7 @@ class Runtime:
         _runtimes.add(self)
 
     def prepare(self) -> None:
-        """Do what must be done before the application starts up; once in a process, cheap where it is."""
+        """Do what must be done before the application starts up; once in a process."""
         if not self._prepared:
             with self._lock:
                 if not self._prepared:
@@ -108,15 +111,15 @@ class Runtime:
                     self._prepared = True
 
     def start(self) -> None:
-        """Get ready for requests; once in a process, and cheap where that is done.
+        """Get ready for requests; once in a process.
 
         The application has started up by then, so that a tracer provider it sets there is the one to use.
         """
-        if not self._started:
+        if not self.is_started:
             with self._lock:
-                if not self._started:
+                if not self.is_started:
                     self._guarded(self._start)
-                    self._started = True
+                    self.is_started = True
 
     def stop(self) -> None:
         """Deliver what is left, within `flush_timeout_seconds`. May block for as long.
@@ -291,7 +294,7 @@ class Runtime:
     def _forget(self) -> None:
         self._lock = threading.Lock()
         self._prepared = False
-        self._started = False
+        self.is_started = False
         self._has_metrics = False
         self._complained = False
         self._ids = EventIds()
