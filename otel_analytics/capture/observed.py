@@ -61,7 +61,7 @@ class ObservedRequest:
         response_bytes: Body bytes that went out.
         db_query_count: Database queries so far.
         disconnected: Whether the client left before the response was complete.
-        user_id: What `set_user` was told, cleaned; None before.
+        user_id: What `set_user` was told, cut but not cleaned; None before.
         cache_status: What `set_cache_status` was told, or what the response headers say.
         error_type: Qualified name of the exception that the application did not handle.
     """
@@ -133,7 +133,8 @@ def set_cache_status(status: str) -> None:
     """
     request = current_request.get()
     if request is not None:
-        request.cache_status = (_text_of(status, request) or "").strip().lower() or None
+        text = _text_of(status, request) or ""
+        request.cache_status = clean_text(text, MAX_TEXT_LENGTH).strip().lower() or None
 
 
 def qualified_name(error: BaseException) -> str:
@@ -145,7 +146,7 @@ def qualified_name(error: BaseException) -> str:
 
 def _text_of(value: object, request: ObservedRequest) -> str | None:
     try:
-        return clean_text(str(value), MAX_TEXT_LENGTH)
+        return str(value)[:MAX_TEXT_LENGTH]
     except FOREIGN_ERRORS as error:
         request.problem = error
         return None

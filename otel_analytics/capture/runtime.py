@@ -174,7 +174,7 @@ class Runtime:
             request.span.end()
         try:
             if self._live is not None:
-                self._live.request_ended(request, request.method)
+                self._live.request_ended(request)
             ended = self._ends.read(request, body_hash)
             if request.problem is not None:
                 self.failed(request.problem)

@@ -5,6 +5,7 @@ Imports prometheus_client, so not to be imported before `directory.prepare` was 
 
 import os
 import threading
+from collections import Counter as Counts
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
@@ -22,7 +23,7 @@ from otel_analytics.errors import SettingsError
 from otel_analytics.live.directory import VARIABLE
 from otel_analytics.live.summed import AllProcesses
 from otel_analytics.live.unhurried import unhurried
-from otel_analytics.record import KNOWN_METHODS, OTHER_METHOD, UNMATCHED_ROUTE, Event
+from otel_analytics.record import UNMATCHED_ROUTE, Event
 from otel_analytics_exporters.delivery import BUFFER_FULL, EXPORT_FAILED, REJECTED, SHUTDOWN
 
 HistogramName = Literal[
@@ -54,7 +55,6 @@ STATUS: Final = "http_response_status_code"
 CACHE_STATUS: Final = "cache_status"
 """The convention has no attribute for it; this is the name of RFC 9211's header."""
 
-_METHODS: Final = (*sorted(KNOWN_METHODS), OTHER_METHOD)
 OTHER_ROUTES: Final = "(other)"
 OTHER_CACHE_STATUS: Final = "_OTHER"
 CACHE_STATUSES: Final = frozenset({"hit", "miss", "bypass", "stale", "expired", "revalidated"})
@@ -227,7 +227,7 @@ class LiveMetrics:
         self._queries = metrics.histograms["http_server_request_db_queries"]
         self._cache = metrics.counters["http_server_cache_requests_total"]
         self._active = metrics.gauges["http_server_active_requests"]
-        self._in_progress: dict[str, set[object]] = {method: set() for method in _METHODS}
+        self._in_progress: dict[object, str] = {}
         self._counted_active: dict[str, int] = {}
         self._active_lock = threading.Lock()
         self._exemplars: dict[tuple[str, str, int], tuple[int, float]] = {}
@@ -243,26 +243,25 @@ class LiveMetrics:
             method: A known one, or `_OTHER`.
         """
         # Two changes of a gauge a request would cost ten times as much.
-        self._in_progress[method].add(request)
+        self._in_progress[request] = method
 
-    def request_ended(self, request: object, method: str) -> None:
+    def request_ended(self, request: object) -> None:
         """It no longer is.
 
         Args:
             request: The same as at its start.
-            method: Likewise.
         """
-        self._in_progress[method].discard(request)
+        self._in_progress.pop(request, None)
 
     def count_active(self) -> None:
         """Show how many requests are in progress now."""
         with self._active_lock:
-            for method, requests in self._in_progress.items():
-                now, before = len(requests), self._counted_active.get(method)
-                if now != before and (now or before is not None):
-                    # Others on the same registry have theirs in the gauge.
-                    self._active[(method,)].inc(now - (before or 0))
-                    self._counted_active[method] = now
+            now = Counts(self._in_progress.copy().values())
+            for method in {*now, *self._counted_active}:
+                more = now[method] - self._counted_active.get(method, 0)
+                if more:  # others on the same registry have theirs in the gauge
+                    self._active[(method,)].inc(more)
+                    self._counted_active[method] = now[method]
 
     def observe(self, event: Event, *, sampled: bool = False) -> None:
         """Count a request that is over.

@@ -35,6 +35,27 @@ def test_when_a_body_was_compressed_does_not_matter(body, moment, places, max_by
     assert hash_of(*cut(other, places), max_bytes=max_bytes) == hash_of(one, max_bytes=max_bytes)
 
 
+@given(st.integers(3_000, 12_000), st.lists(st.integers(0, 12_000)), st.integers(1, 20_000), st.booleans())
+def test_nor_does_it_for_a_body_that_is_too_long_to_be_kept(size, places, max_bytes, compressed):
+    body = (b"\x1f\x8b\x08\x00" if compressed else b"") + bytes(number % 251 for number in range(size))
+    assert hash_of(*cut(body, places), max_bytes=max_bytes) == hash_of(body, max_bytes=max_bytes)
+
+
+@pytest.mark.parametrize(
+    ("body", "max_bytes", "known"),
+    [
+        (b"", 1_000, -3339120347955254487),
+        (b"body", 1_000, 1837392834776007932),
+        (b"\x1f\x8b\x08\x00abcdxyz", 1_000, 1141040093738298749),
+        (b"x" * 10_000, 1_000_000, 3303902813815360665),
+        (b"x" * 10_000, 5_000, -4429591223662344235),
+        (b"\x1f\x8b" + b"z" * 9_000, 1_000_000, -1918184219862112718),
+    ],
+)
+def test_hashes_that_are_stored_can_be_compared_with_new_ones(body, max_bytes, known):
+    assert hash_of(body, max_bytes=max_bytes) == known
+
+
 @given(st.binary(max_size=50), st.binary(max_size=50))
 def test_other_bodies_have_other_hashes(one, other):
     assert (hash_of(one) == hash_of(other)) == (one == other)

@@ -26,6 +26,8 @@ from otel_analytics.capture.tracing import (
     is_query,
     leave_ended_trace,
 )
+from otel_analytics.privacy import Privacy
+from otel_analytics.settings import Settings
 
 ORM, DRIVER = "opentelemetry.instrumentation.sqlalchemy", "opentelemetry.instrumentation.psycopg"
 QUERY = {"db.system": "postgresql", "db.statement": "SELECT 1"}
@@ -208,14 +210,17 @@ def test_the_trace_of_a_request_that_is_over_is_left():
     assert leave_ended_trace(None) is None
 
 
-def test_what_the_application_says_is_cleaned():
+def test_what_the_application_says_is_cut_and_cleaned():
     with within(Tracing().request()) as request:
         set_user("a\x00b" * 1_000)
-        assert request.user_id == ("a\ufffdb" * 1_000)[:512]
+        assert len(request.user_id) == 512
+        assert Privacy(Settings()).user(request.user_id) == ("a\ufffdb" * 1_000)[:512]
         set_user(None)
         assert request.user_id is None
         set_cache_status("  HIT ")
         assert request.cache_status == "hit"
+        set_cache_status("a\x00b" * 1_000)
+        assert request.cache_status == ("a\ufffdb" * 1_000)[:512]
         set_cache_status(" ")
         assert request.cache_status is None
 
