@@ -25,11 +25,11 @@ class Taken:
 def test_they_wait_for_each_other_but_not_for_long():
     taken = Taken()
     backlog = Backlog(taken)
-    for number in range(31):
+    for number in range(15):
         backlog.add(number, may_wait=True)
     assert taken.groups == []
-    backlog.add(31, may_wait=True)
-    assert taken.groups == [list(range(32))]
+    backlog.add(15, may_wait=True)
+    assert taken.groups == [list(range(16))]
 
 
 def test_they_do_not_wait_where_nobody_would_come_for_them():
