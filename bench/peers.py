@@ -74,7 +74,7 @@ class Subject:
             routes: Of its application.
             around: Its servers.
             port: Where it serves HTTP; None for requests in process.
-            rows: What a handler over HTTP has to work through.
+            rows: What a handler over HTTP has to write as JSON.
         """
         self.name = name
         http = [] if port is None else [str(port), str(rows)]
