@@ -12,7 +12,6 @@ from otel_analytics.capture.body_hash import BodyHash
 from otel_analytics.capture.observed import FOREIGN_ERRORS, ObservedRequest
 from otel_analytics.capture.routes import template_for, template_of
 from otel_analytics.capture.tracing import USER_ATTRIBUTES, DatabaseInstrumentation
-from otel_analytics.record import UNMATCHED_ROUTE, clean_route
 
 UserOf = Callable[[Request], object]
 """Names the user of a request, or None; called on the request's thread when the response is complete."""
@@ -28,7 +27,7 @@ class Ended(NamedTuple):
     Attributes:
         event_id: 32 hexadecimal digits.
         started_ns: Start of the span, nanoseconds since 1970.
-        route: The template, cleaned.
+        route: The template; None where no route matched.
         path: As sent: percent-encoded bytes, or text where the server gives no more.
         query: As sent.
         method: As sent.
@@ -50,7 +49,7 @@ class Ended(NamedTuple):
 
     event_id: str
     started_ns: int
-    route: str
+    route: str | None
     path: bytes | str
     query: bytes
     method: str
@@ -134,17 +133,18 @@ class EndReader:
             _first_attribute(request, "session.id") if self._wants_session else None,
         )
 
-    def _route(self, request: ObservedRequest) -> str:
+    def _route(self, request: ObservedRequest) -> str | None:
         route = template_of(request.scope, self._app.routes)
         if route is None:
             # The nearest to the routing knows best; but FastAPI names a route for its redirects as well.
             scope = request.scope
             named = (each.get("http.route") for each in _attributes(request, innermost_first=True))
-            route = next(filter(None, named), None) if "endpoint" in scope or "route" in scope else None
+            name = next(filter(None, named), None) if "endpoint" in scope or "route" in scope else None
+            route = None if name is None else str(name)
         if route is None and request.cache_status is not None:
             # A cache in a middleware answers before the routing. Looking through all routes is dear but rare.
             route = self._route_unasked(request)
-        return clean_route(str(route)) if route else UNMATCHED_ROUTE
+        return route
 
     def _route_unasked(self, request: ObservedRequest) -> str | None:
         root_path = str(request.scope.get("root_path", "")).rstrip("/")

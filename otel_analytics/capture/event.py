@@ -4,7 +4,14 @@ from typing import Final
 
 from otel_analytics.capture.ended import Ended
 from otel_analytics.privacy import Privacy
-from otel_analytics.record import MAX_TEXT_LENGTH, Event, clean_text, known_method
+from otel_analytics.record import (
+    MAX_TEXT_LENGTH,
+    UNMATCHED_ROUTE,
+    Event,
+    clean_route,
+    clean_text,
+    known_method,
+)
 
 _SERVER_ERROR: Final = 500
 _NANOSECONDS_PER_US: Final = 1_000
@@ -18,7 +25,8 @@ def event_of(ended: Ended, privacy: Privacy) -> Event:
         ended: What is left of it; its hash can then take in nothing more.
         privacy: What may be stored.
     """
-    user, route, status = ended.user_id, ended.route, ended.status_code
+    user, status = ended.user_id, ended.status_code
+    route = clean_route(ended.route) if ended.route else UNMATCHED_ROUTE
     rules = privacy.params
     path, query = privacy.address(_sent_path(ended), ended.query.decode("latin-1"), user)
     shown, params, pattern = rules.address(rules.path(path, route), query)
