@@ -6,6 +6,7 @@ stream from its beginning; rounds are interleaved.
 """
 
 import datetime as dt
+import gc
 import json
 import random
 import sys
@@ -23,6 +24,7 @@ import redis
 from figures import Figure, compared
 from psycopg.types.json import Jsonb
 
+from otel_analytics.cli.__main__ import OBJECTS_BEFORE_COLLECTING
 from otel_analytics.demo.past import past_events
 from otel_analytics.embedded import postgres_server, redis_server
 from otel_analytics.record import Event
@@ -84,7 +86,8 @@ def begin_again(settings: Settings, *, keep: bool = False) -> None:
 
 
 def worker(settings: Settings, _: Sequence[Event], together: Barrier) -> None:
-    """Ours."""
+    """Ours, in a process like that of `otel-analytics worker`."""
+    gc.set_threshold(OBJECTS_BEFORE_COLLECTING)
     with Worker(settings) as ours:
         ours.start()
         together.wait()

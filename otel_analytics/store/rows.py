@@ -4,11 +4,12 @@ It goes column by column: a value that repeats, as most do, is encoded once in a
 every row and differs is packed by one call.
 """
 
-import json
 import struct
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from itertools import chain, repeat
 from typing import Any, Final
+
+from msgspec.json import Encoder
 
 from otel_analytics.errors import RejectedRows
 from otel_analytics.record import Event, QueryParams
@@ -22,7 +23,7 @@ _YEAR_2000_US: Final = 946_684_800_000_000
 """Where the timestamps of PostgreSQL begin, microseconds since 1970."""
 _UUID_BYTES: Final = 16
 _JSONB_VERSION: Final = b"\1"
-_json: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_json: Final = Encoder().encode
 
 _pack_head: Final = struct.Struct(f">hiqi{_UUID_BYTES}sihid").pack
 """How many fields the row has, then the size and the value of each of `_HEAD`."""
@@ -95,7 +96,7 @@ def _params(params: Sequence[QueryParams], patterns: Sequence[QueryParams]) -> l
 
 
 def _jsonb(params: QueryParams) -> bytes:
-    return _sized(_JSONB_VERSION + _json(params).encode())
+    return _sized(_JSONB_VERSION + _json(params))
 
 
 def _sized(value: bytes) -> bytes:
