@@ -58,7 +58,8 @@ _WRONG_USE: Final = 2
 _INTERRUPTED: Final = 130
 OBJECTS_BEFORE_COLLECTING: Final = 100_000
 """What a command builds lasts to its end, and a worker's batch holds tens of thousands. To look for garbage
-after every 700 new objects, as Python does, finds none, and takes a sixth of the time of rank --by savings."""
+after every 700 new objects, as Python does, finds none, and takes a sixth of the time of `rank --by
+savings`."""
 
 app = typer.Typer(
     name=PROGRAM,
