@@ -40,6 +40,7 @@ def replay_both_keys(
     *,
     now: dt.datetime,
     route: str | None = None,
+    min_requests: int = 0,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Replayed:
     """Replay a cache with a key that all users share, and one with a key for each user.
@@ -51,6 +52,7 @@ def replay_both_keys(
         settings: For `days` and `cache_latency_ms`.
         now: The present.
         route: Only this one; None for all.
+        min_requests: Patterns with fewer requests get no options.
         progress: Told how far it has come.
 
     Raises:
@@ -75,7 +77,9 @@ def replay_both_keys(
     names = stream.names()
     patterns = [
         savings.pattern(names[one.group], one, own)
-        for one, own in zip(shared.result(), per_user.result(), strict=True)
+        for one, own in zip(
+            shared.result(min_requests=min_requests), per_user.result(min_requests=min_requests), strict=True
+        )
         if one.group < len(names)
     ]
     of_patterns = sum(each.evidence.requests for each in patterns)

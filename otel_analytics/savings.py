@@ -26,7 +26,7 @@ class SavingsRanking:
 
     Attributes:
         savings: All that can be ranked, or with a budget what is in the set; best first.
-        patterns: All that were seen, in no order.
+        patterns: All that were seen, in no order; those with few requests may have no options.
         basis: What was replayed.
         terms: What is admissible.
         refused: How many patterns are not ranked, and why.
@@ -78,7 +78,10 @@ def rank_savings(
     """
     if replayed is None:
         with snapshot(connection):
-            replayed = replay_both_keys(connection, settings, now=now)
+            # Of patterns with fewer requests, nothing but their number is told.
+            replayed = replay_both_keys(
+                connection, settings, now=now, min_requests=settings.min_evidence_requests
+            )
     patterns = replayed.patterns
     terms = Terms(settings.staleness_limit, settings.min_evidence_requests, replayed.history)
     since = now - dt.timedelta(days=settings.days)

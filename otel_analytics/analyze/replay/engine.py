@@ -1,5 +1,6 @@
 """The replay of requests through a cache of unlimited size, at all times to live at once."""
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -69,10 +70,13 @@ class Replay:
         self._copies = rows.copies(view.found, alive)
         self._until_us = view.now_us
 
-    def result(self) -> list[GroupReplay]:
+    def result(self, *, min_requests: int = 0) -> list[GroupReplay]:
         """What came of it, by number of the group; groups without a request are left out.
 
         Nothing can be fed afterwards.
+
+        Args:
+            min_requests: Groups with fewer requests get no outcomes: there may be very many.
         """
         self._finish()
         groups = self._moments.groups()
@@ -82,12 +86,13 @@ class Replay:
         columns = (seen[name] for name in Evidence._fields)
         evidence = [Evidence._make(values) for values in zip(*columns, strict=True)]
         busiest, *busiest_hits = self._busiest.totals(count)
+        wanted = [group for group in groups if evidence[group].requests >= min_requests]
         outcomes = [
-            each.outcomes(sums["requests"], busiest, hits)
+            each.outcomes(wanted, sums["requests"], busiest, hits)
             for each, hits in zip(self._by_ttl, busiest_hits, strict=True)
         ]
-        by_group = list(zip(*outcomes, strict=True))
-        return [GroupReplay(group, evidence[group], by_group[group]) for group in groups]
+        by_group = dict(zip(wanted, zip(*outcomes, strict=True), strict=True))
+        return [GroupReplay(group, evidence[group], by_group.get(group, ())) for group in groups]
 
     def _finish(self) -> None:
         """Let all that is under way be stored."""
@@ -186,8 +191,10 @@ class _AtOneTtl:
         self._memory.add(entries, here)
         self._stored.add(new_groups, {"stored": None})
 
-    def outcomes(self, requests: list[int], busiest: list[int], busiest_hits: list[int]) -> list[Outcome]:
-        """Of every group."""
+    def outcomes(
+        self, wanted: Sequence[int], requests: list[int], busiest: list[int], busiest_hits: list[int]
+    ) -> list[Outcome]:
+        """Of some groups; the rest is about all of them."""
         count = len(requests)
         of_hits, saved = self._of_hits.totals(count), self._saved.totals(count)
         found = {
@@ -203,8 +210,8 @@ class _AtOneTtl:
             "busiest_hits": busiest_hits,
         }
         # By position: there are many, and sixteen names each time would take three times as long.
-        columns = (found[name] for name in Outcome._fields)
-        return [Outcome._make(values) for values in zip(*columns, strict=True)]
+        rows = list(zip(*(found[name] for name in Outcome._fields), strict=True))
+        return [Outcome._make(rows[group]) for group in wanted]
 
     def _hits(self, rows: Rows, found: windows.Fills, firsts: Int64s) -> tuple[Int64s, Int64s, Int64s]:
         """The rows that are hits, the rows whose answers they get, and what they wait for these."""

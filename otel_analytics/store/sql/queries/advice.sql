@@ -77,12 +77,13 @@ GROUP BY name ORDER BY requests DESC, name LIMIT %(most)s;
 -- Do the answers to one key depend on the sender, in the latest requests of a route and method? The key is the path with
 -- all parameters, and the sender the user; or, where a parameter is named, the key lacks it (with the user in the key if
 -- per_user), and the sender is its value. An answer is compared with the one before it, if that was complete by then.
--- One row for all patterns, or with by_pattern one for each.
+-- One row for all patterns, or with by_pattern one for each. Senders and patterns are sorted often, so the former are
+-- hashed, and the latter texts without the rules of a language.
 WITH latest AS (
     SELECT
         "timestamp" AS start, event_id, "timestamp" + duration_ms * interval '1 millisecond' AS done, user_id,
         split_part(route_full, '?', 1) AS path, query_params, response_hash AS body,
-        CASE WHEN %(by_pattern)s THEN query_params_normalized END AS pattern
+        CASE WHEN %(by_pattern)s THEN query_params_normalized::text COLLATE "C" END AS pattern
     FROM (
         SELECT
             "timestamp", event_id, method, status_code, duration_ms, user_id, route_full, query_params,
@@ -102,8 +103,10 @@ WITH latest AS (
             CASE WHEN %(param)s::text IS NULL THEN path || ' ' || query_params::text
                 ELSE path || ' ' || (query_params - %(param)s::text)::text END,
             CASE WHEN %(per_user)s THEN coalesce(hashtextextended(user_id, 1), 0) ELSE 0 END) AS key,
-        CASE WHEN %(param)s::text IS NULL THEN user_id
-            ELSE coalesce(query_params -> %(param)s::text, 'null')::text END AS sender
+        hashtextextended(
+            CASE WHEN %(param)s::text IS NULL THEN user_id
+                ELSE coalesce(query_params -> %(param)s::text, 'null')::text END,
+            0) AS sender
     FROM latest
 ), placed AS (
     SELECT
@@ -133,7 +136,7 @@ WITH latest AS (
     FROM seen GROUP BY pattern, sender
 )
 SELECT
-    pattern::text, coalesce(sum(requests), 0)::bigint AS requests, count(sender) AS senders,
+    pattern, coalesce(sum(requests), 0)::bigint AS requests, count(sender) AS senders,
     coalesce(sum(compared), 0)::bigint AS compared, coalesce(sum(equal), 0)::bigint AS equal,
     count(*) FILTER (WHERE equal > 0) AS equal_senders, coalesce(sum(returns), 0)::bigint AS returns,
     coalesce(sum(kept), 0)::bigint AS kept, coalesce(sum(contradicted), 0)::bigint AS contradicted,
