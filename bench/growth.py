@@ -1,5 +1,7 @@
 """The same worker, rollup and ranking with more and more events in the raw table. Part of `make bench`.
 
+The worker adds the newest events, as it usually does, and then such as come late, from all over the day.
+
 Arguments: numbers of raw events, 100,000 300,000 1,000,000 where none are given. The full ladder, 1,000,000
 10,000,000 30,000,000, takes ten minutes and 24 GB of disk, which are given back.
 """
@@ -10,16 +12,18 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+import redis
 from figures import Figure
 from ingest import deliver, events_of_a_day, rate, worker
 from rank import PROGRAM, RANKINGS, took
 from seeding import fill_hourly, fill_raw
 
 from otel_analytics.embedded import postgres_server, redis_server
+from otel_analytics.record import Event
 from otel_analytics.settings import Settings
 from otel_analytics.store import hourly
 from otel_analytics.store.connection import connect
@@ -28,6 +32,9 @@ from otel_analytics.store.migrations import migrate
 LADDER: Final = (100_000, 300_000, 1_000_000)
 EVENTS: Final = 50_000
 """That a worker adds."""
+MINUTES: Final = 5
+"""In which they came to be, where they are the newest."""
+MINUTES_OF_A_DAY: Final = 1_440
 ROUNDS: Final = 3
 BYTES: Final = 800
 """Of disk for an event, with the log of PostgreSQL and what the benchmark itself needs."""
@@ -48,7 +55,6 @@ def run(*ladder: int) -> Iterator[Figure]:
             settings = Settings(
                 redis_url=url, postgres_dsn=dsn, worker_metrics_port=0, stream_max_entries=10_000_000
             )
-            deliver(settings, events_of_a_day(EVENTS))
             fill_hourly(dsn, NOW - DAY, NOW)
             first: list[float] = []
             filled = 0
@@ -66,9 +72,19 @@ def run(*ladder: int) -> Iterator[Figure]:
 
 FIGURES: Final = (
     ("One worker", "events/s", "flat"),
+    ("One worker, late events", "events/s", ""),
     ("Rollup of an hour", "s a million", "flat"),
     ("rank", "s", "flat"),
 )
+
+
+def newest(events: Sequence[Event]) -> list[Event]:
+    """The same events, all of the last minutes of their day."""
+    end_us = max(event.timestamp_us for event in events)
+    return [
+        event._replace(timestamp_us=end_us - (end_us - event.timestamp_us) // MINUTES_OF_A_DAY * MINUTES)
+        for event in events
+    ]
 
 
 def measured(settings: Settings, size: int) -> list[float]:
@@ -83,9 +99,16 @@ def measured(settings: Settings, size: int) -> list[float]:
             hourly.recompute(connection, NOW - 12 * HOUR, max_patterns=200, wait=True)
         return (time.perf_counter() - began) / in_an_hour
 
-    events = events_of_a_day(EVENTS)
+    def add(events: Sequence[Event]) -> float:
+        with redis.Redis.from_url(settings.redis_url) as client:
+            client.flushall()
+        deliver(settings, events)
+        return rate(worker, settings, events, keep=True)
+
+    late = events_of_a_day(EVENTS)
     tasks: tuple[Callable[[], float], ...] = (
-        lambda: rate(worker, settings, events, keep=True),
+        lambda: add(newest(late)),
+        lambda: add(late),
         rollup,
         lambda: took(command, dsn),
     )
