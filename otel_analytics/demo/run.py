@@ -80,7 +80,7 @@ def run(settings: Settings, *, once: bool, live_seconds: float, console: Console
 
         _say(console, 2, "A shop with the two lines in it, and one worker")
         places = Places(_port(_SHOP_PORT), _port(_WORKER_PORT), DIRECTORY / "otel-analytics.toml")
-        stack.callback(places.config.unlink, missing_ok=True)
+        stack.callback(_remove, places.config)
         _write_config(servers, places)
         environment = _environment(places.config)
         ensure_worker = _start_worker(stack, environment, directory, places)
@@ -143,6 +143,12 @@ def _port(wanted: int) -> int:
         except OSError:
             return free_port()
     return wanted
+
+
+def _remove(config: Path) -> None:
+    config.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # another demo has its own there, or there is no folder yet
+        config.parent.rmdir()
 
 
 def _write_config(servers: Servers, places: Places) -> None:
