@@ -46,9 +46,9 @@ def gather(
     """
     days, top = settings.days, settings.top_n_routes
     with snapshot(connection):
-        history = replay_both_keys(connection, settings, now=now, progress=progress)
-    replayed = rank_savings(connection, settings, now=now, replayed=history)
-    advised = advice.advise(connection, settings, now=now, replayed=history, progress=progress)
+        replayed = replay_both_keys(connection, settings, now=now, progress=progress)
+    savings_ranking = rank_savings(connection, settings, now=now, replayed=replayed)
+    advised = advice.advise(connection, settings, now=now, replayed=replayed, progress=progress)
     progress("Looking at what is asked for, what is slow and what fails")
     absolute = ranking.rank_absolute(connection, settings, now=now, true_p95=False)
     relative = ranking.rank_relative(connection, settings, now=now, true_p95=False)
@@ -64,13 +64,13 @@ def gather(
         coverage=slow.basis.coverage,
         absolute=Part(absolute.rows, ranking.remark(absolute, settings)),
         relative=Part(relative.rows, ranking.remark(relative, settings)),
-        savings=Part(replayed.rows, replayed.remark),
-        advised=[_advised(each, replayed.terms) for each in replayed.savings[:CURVES]],
-        unpromising=_unpromising(replayed, absolute.rows),
-        replay_basis=basis_line(replayed.basis),
+        savings=Part(savings_ranking.rows, savings_ranking.remark),
+        advised=[_advised(each, savings_ranking.terms) for each in savings_ranking.savings[:CURVES]],
+        unpromising=_unpromising(savings_ranking, absolute.rows),
+        replay_basis=basis_line(savings_ranking.basis),
         findings=Part(advised.rows, _findings_remark(advised, days)),
-        replayed_seconds=sum(each.evidence.seconds for each in replayed.patterns),
-        saved_seconds=sum(each.option.outcome.saved_seconds for each in replayed.savings),
+        replayed_seconds=sum(each.evidence.seconds for each in savings_ranking.patterns),
+        saved_seconds=sum(each.option.outcome.saved_seconds for each in savings_ranking.savings),
         week=Part(week.rows, week.remark),
         slow=Part(slow.rows, slow.remark),
         courses=slow.courses,
@@ -94,17 +94,17 @@ def _findings_remark(advised: advice.Advice, days: int) -> str:
     return based if advised.rows else f"{advice_words.nothing_found(advised.history, days, None)} {based}"
 
 
-def _unpromising(replayed: SavingsRanking, ranked: Sequence[AbsoluteRow]) -> list[Unpromising]:
+def _unpromising(savings_ranking: SavingsRanking, ranked: Sequence[AbsoluteRow]) -> list[Unpromising]:
     """What is recommended for its traffic and latency, but what a cache would do little or nothing for."""
-    saved = {each.pattern.name: each.option.outcome.saved_seconds for each in replayed.savings}
-    patterns = {_key(each): each for each in replayed.patterns}
+    saved = {each.pattern.name: each.option.outcome.saved_seconds for each in savings_ranking.savings}
+    patterns = {_key(each): each for each in savings_ranking.patterns}
     found = []
     for row in ranked:
         pattern = patterns.get((row.route, row.method, json.dumps(row.query_params_normalized)))
         if pattern is None or not row.should_cache:
             continue
         if saved.get(pattern.name, 0.0) < LITTLE * pattern.evidence.seconds:
-            why = savings_sentence(pattern, replayed.savings, replayed.terms)
+            why = savings_sentence(pattern, savings_ranking.savings, savings_ranking.terms)
             why = why.removeprefix("Savings: ")
             found.append(Unpromising(row, f"{why[0].upper()}{why[1:]}"))
     return found
