@@ -200,6 +200,16 @@ def _instruments(registry: CollectorRegistry) -> _Instruments:
         return found
 
 
+def _after_fork_in_child() -> None:
+    # What the parent is behind with is the parent's to count; and a thread of it may have held a lock.
+    for each in list(_registered.values()):
+        each.behind = WeakSet()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
 class LiveMetrics:
     """Counts requests as they begin and end. Any thread may call it; a process makes it after a fork.
 

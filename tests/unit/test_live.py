@@ -1,5 +1,8 @@
+import contextlib
 import datetime as dt
+import os
 import re
+import warnings
 from pathlib import Path
 from typing import get_args
 
@@ -157,6 +160,27 @@ def test_who_is_behind_catches_up_before_anything_is_shown(registry):
     assert list(samples(registry, count).values()) == [1]
     del behind  # the application is gone, its figures stay
     assert list(samples(registry, count).values()) == [1]
+
+
+def test_a_forked_child_leaves_alone_what_its_parent_is_behind_with(registry):
+    class Behind:
+        def catch_up(self):
+            live.observe(make_event())
+
+    behind = Behind()
+    live = LiveMetrics(registry, max_routes=2, behind=behind)
+    count = "http_server_request_duration_seconds_count"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # newer versions of Python warn of what is tested here
+        child = os.fork()
+    if child == 0:
+        code = 1
+        with contextlib.suppress(BaseException):
+            code = len(samples(registry, count))
+        os._exit(code)
+    assert os.waitpid(child, 0)[1] == 0
+    assert list(samples(registry, count).values()) == [1]
+    assert behind
 
 
 def test_several_on_one_registry_count_together(registry):
