@@ -212,6 +212,7 @@ class Delivery:
             )
         if thread is not None:
             thread.join(_LAST_MOMENT_SECONDS)
+        self._refill()  # what came in between is dropped now, and counted
         return thread is None or not thread.is_alive()
 
     def _begin(self) -> None:

@@ -156,6 +156,18 @@ def test_what_others_hold_back_is_there_in_time(make, sink, end):
     assert sink.sent == given
 
 
+def test_what_others_hold_back_to_the_very_last_is_counted(make, counts):
+    def refill():
+        if not delivery._thread.is_alive():
+            delivery.offer(make_event())
+
+    delivery = make()
+    delivery.start()
+    delivery._refill = refill
+    delivery.close(5)
+    assert counts.events == {SHUTDOWN: 1}
+
+
 def test_what_others_hold_back_is_asked_for_at_every_interval_also_in_an_outage(make, sink):
     asked = []
     delivery = make(interval_seconds=0.01, refill=lambda: asked.append(len(sink.attempts)))
