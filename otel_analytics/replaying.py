@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
@@ -67,13 +68,16 @@ def replay_both_keys(
     first_us = None
     requests = 0
     progress("Replaying requests")
-    for chunk in stream.chunks():
-        shared.feed(chunk)
-        per_user.feed(chunk)
-        hours.update(np.unique(chunk.start_us // _HOUR_US).tolist())
-        first_us = int(chunk.start_us[0]) if first_us is None else first_us
-        requests += len(chunk)
-        progress(f"Replaying requests: {requests:,}")
+    # numpy mostly lets go of the interpreter: side by side, the two take 0.6 of the time.
+    with ThreadPoolExecutor(1) as beside:
+        for chunk in stream.chunks():
+            fed = beside.submit(per_user.feed, chunk)
+            shared.feed(chunk)
+            fed.result()
+            hours.update(np.unique(chunk.start_us // _HOUR_US).tolist())
+            first_us = int(chunk.start_us[0]) if first_us is None else first_us
+            requests += len(chunk)
+            progress(f"Replaying requests: {requests:,}")
     names = stream.names()
     patterns = [
         savings.pattern(names[one.group], one, own)

@@ -140,6 +140,18 @@ def test_evidence():
     )  # fmt: skip
 
 
+def test_groups_with_few_requests_may_go_without_outcomes():
+    rare, often = [Request(0, key=2)], [Request(second, group=3, size=second) for second in (1, 2, 3)]
+    every = trace([*rare, *often, *(Request(second, key=3, group=4) for second in (4, 5))])
+    replays = [Replay(CacheModel()), Replay(CacheModel())]
+    for replay in replays:
+        replay.feed(every)
+    whole, spared = replays[0].result(), replays[1].result(min_requests=2)
+    assert [(each.group, each.evidence.requests) for each in whole] == [(0, 1), (3, 3), (4, 2)]
+    assert whole[0].outcomes
+    assert spared == [whole[0]._replace(outcomes=()), *whole[1:]]
+
+
 def test_requests_out_of_order_are_refused():
     replay = Replay(CacheModel())
     with pytest.raises(ValueError, match="order"):

@@ -1,6 +1,5 @@
 """The replay of requests through a cache of unlimited size, at all times to live at once."""
 
-from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -80,19 +79,22 @@ class Replay:
         """
         self._finish()
         groups = self._moments.groups()
-        count = max(groups, default=-1) + 1
-        sums = self._seen.totals(count)
-        seen = {**sums, "seconds": _seconds(sums["duration_us"]), "span_us": self._moments.totals(count)}
+        sums = self._seen.totals(groups)
+        seen = {**sums, "seconds": _seconds(sums["duration_us"]), "span_us": self._moments.totals(groups)}
         columns = (seen[name] for name in Evidence._fields)
         evidence = [Evidence._make(values) for values in zip(*columns, strict=True)]
-        busiest, *busiest_hits = self._busiest.totals(count)
-        wanted = [group for group in groups if evidence[group].requests >= min_requests]
+        wanted = groups[np.array(sums["requests"], np.int64) >= min_requests]
+        requests = self._seen.totals(wanted)["requests"]
+        busiest, *busiest_hits = self._busiest.totals(wanted)
         outcomes = [
-            each.outcomes(wanted, sums["requests"], busiest, hits)
+            each.outcomes(wanted, requests, busiest, hits)
             for each, hits in zip(self._by_ttl, busiest_hits, strict=True)
         ]
-        by_group = dict(zip(wanted, zip(*outcomes, strict=True), strict=True))
-        return [GroupReplay(group, evidence[group], by_group.get(group, ())) for group in groups]
+        by_group = dict(zip(wanted.tolist(), zip(*outcomes, strict=True), strict=True))
+        return [
+            GroupReplay(group, seen_of_it, by_group.get(group, ()))
+            for group, seen_of_it in zip(groups.tolist(), evidence, strict=True)
+        ]
 
     def _finish(self) -> None:
         """Let all that is under way be stored."""
@@ -192,26 +194,25 @@ class _AtOneTtl:
         self._stored.add(new_groups, {"stored": None})
 
     def outcomes(
-        self, wanted: Sequence[int], requests: list[int], busiest: list[int], busiest_hits: list[int]
+        self, groups: Int64s, requests: list[int], busiest: list[int], busiest_hits: list[int]
     ) -> list[Outcome]:
-        """Of some groups; the rest is about all of them."""
-        count = len(requests)
-        of_hits, saved = self._of_hits.totals(count), self._saved.totals(count)
+        """Of some groups."""
+        of_hits, saved = self._of_hits.totals(groups), self._saved.totals(groups)
         found = {
             **of_hits,
             **saved,
-            **self._stored.totals(count),
-            "ttl_seconds": [self._model.ttls[self._number]] * count,
+            **self._stored.totals(groups),
+            "ttl_seconds": [self._model.ttls[self._number]] * len(groups),
             "requests": requests,
             "hits": of_hits["all"],
             "saved_seconds": _seconds(saved["saved_us"]),
-            "peak_bytes": self._memory.totals(count),
+            "peak_bytes": self._memory.totals(groups),
             "busiest_requests": busiest,
             "busiest_hits": busiest_hits,
         }
-        # By position: there are many, and sixteen names each time would take three times as long.
-        rows = list(zip(*(found[name] for name in Outcome._fields), strict=True))
-        return [Outcome._make(rows[group]) for group in wanted]
+        # By position: there may be many, and sixteen names each time would take three times as long.
+        columns = (found[name] for name in Outcome._fields)
+        return [Outcome._make(values) for values in zip(*columns, strict=True)]
 
     def _hits(self, rows: Rows, found: windows.Fills, firsts: Int64s) -> tuple[Int64s, Int64s, Int64s]:
         """The rows that are hits, the rows whose answers they get, and what they wait for these."""

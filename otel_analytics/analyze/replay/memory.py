@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from otel_analytics.analyze.replay.tallies import grown
+from otel_analytics.analyze.replay.tallies import grown, of
 from otel_analytics.request_columns import Bools, Int32s, Int64s
 
 
@@ -78,7 +78,7 @@ class PeakMemory:
         self._peak = grown(self._peak, int(named[-1]) + 1)
         self._peak[named] = np.maximum(self._peak[named], np.maximum.reduceat(held, begins))
 
-    def totals(self, groups: int) -> list[int]:
-        """Bytes of each of so many groups."""
-        found: list[int] = grown(self._peak, groups).tolist()
+    def totals(self, groups: Int64s) -> list[int]:
+        """Bytes of each of some groups."""
+        found: list[int] = of(groups, self._peak).tolist()
         return found

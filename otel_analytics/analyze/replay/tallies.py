@@ -40,9 +40,9 @@ class Sums:
             self._sums[name] = grown(self._sums[name], groups)
             self._sums[name][:groups] += _sum(group, value, groups)
 
-    def totals(self, groups: int) -> dict[str, list[int]]:
-        """All sums of so many groups."""
-        return {name: grown(sums, groups).tolist() for name, sums in self._sums.items()}
+    def totals(self, groups: Int64s) -> dict[str, list[int]]:
+        """All sums of each of some groups."""
+        return {name: of(groups, sums).tolist() for name, sums in self._sums.items()}
 
 
 class Truths:
@@ -67,9 +67,9 @@ class Truths:
         self._counts = grown(self._counts, groups)
         self._counts[:, :groups] += found.reshape(groups, kinds).T
 
-    def totals(self, groups: int) -> dict[str, list[int]]:
-        """For each thing, of how many requests of each of so many groups it is true; `all` counts all."""
-        counts = grown(self._counts, groups)
+    def totals(self, groups: Int64s) -> dict[str, list[int]]:
+        """For each thing, of how many requests of each of some groups it is true; `all` counts all."""
+        counts = of(groups, self._counts)
         kinds = np.arange(len(counts))
         found = {name: counts[kinds >> bit & 1 == 1].sum(axis=0) for bit, name in enumerate(self._names)}
         return {"all": counts.sum(axis=0).tolist(), **{name: each.tolist() for name, each in found.items()}}
@@ -112,13 +112,13 @@ class BusiestHour:
             for row, values in enumerate([None, *hits[:, first:end]]):
                 self._open[row, :groups] += _sum(part, values, groups)
 
-    def totals(self, groups: int) -> list[list[int]]:
-        """Of so many groups: requests in the busiest hour, then hits in it at each time to live.
+    def totals(self, groups: Int64s) -> list[list[int]]:
+        """Of some groups: requests in the busiest hour, then hits in it at each time to live.
 
         Of equally busy hours the first counts.
         """
         self._close()
-        found: list[list[int]] = grown(self._best, groups).tolist()
+        found: list[list[int]] = of(groups, self._best).tolist()
         return found
 
     def _close(self) -> None:
@@ -145,15 +145,14 @@ class FirstAndLast:
         self._first_us = np.where(self._last_us == 0, first, self._first_us)
         self._last_us[group] = start_us
 
-    def totals(self, groups: int) -> list[tuple[int, int]]:
-        """Both moments of each of so many groups."""
-        first_us, last_us = grown(self._first_us, groups), grown(self._last_us, groups)
+    def totals(self, groups: Int64s) -> list[tuple[int, int]]:
+        """Both moments of each of some groups."""
+        first_us, last_us = of(groups, self._first_us), of(groups, self._last_us)
         return list(zip(first_us.tolist(), last_us.tolist(), strict=True))
 
-    def groups(self) -> list[int]:
+    def groups(self) -> Int64s:
         """All that were seen."""
-        found: list[int] = np.flatnonzero(self._last_us).tolist()
-        return found
+        return np.flatnonzero(self._last_us)
 
 
 def grown(sums: Int64s, groups: int) -> Int64s:
@@ -162,6 +161,11 @@ def grown(sums: Int64s, groups: int) -> Int64s:
     if missing <= 0:
         return sums
     return np.concatenate([sums, np.zeros((*sums.shape[:-1], missing), np.int64)], axis=-1)
+
+
+def of(groups: Int64s, sums: Int64s) -> Int64s:
+    """The part of the last axis that belongs to some groups; 0 where nothing was added yet."""
+    return grown(sums, int(groups.max(initial=-1)) + 1)[..., groups]
 
 
 def _sum(group: Int32s, values: npt.NDArray[Any] | None, groups: int) -> Int64s:
