@@ -189,6 +189,7 @@ class Ingest:
         self._held: Delivery | None = None
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="otel-analytics-reader")
         self._ahead: Future[Batch | None] | None = None
+        self._done: Batch | None = None
         self._poison_run = 0
 
     def close(self) -> None:
@@ -232,8 +233,10 @@ class Ingest:
             StreamUnavailable: Redis does not answer; what is not acknowledged is delivered again.
         """
         self._compare_books(connection, batch.ledger)
-        with _collector_at_rest(), self._reading_ahead(enabled=read_ahead and self._is_full(batch)):
-            new, result = self._commit(connection, batch)
+        with _collector_at_rest(), self._reader_awaited():
+            new, result = self._commit(connection, batch, read_ahead=read_ahead and self._is_full(batch))
+        # A hundred thousand objects: whoever reads next gives them up, while PostgreSQL is busy.
+        self._done = batch
         known = [entry.key for entry in batch.entries if entry.key not in new]
         dead = {key: judged.dead for key, judged in new.items() if judged.dead}
         if known:
@@ -243,6 +246,7 @@ class Ingest:
         return result
 
     def _read(self, block_seconds: float = 0.0) -> Batch | None:
+        self._done = None
         wanted = self._settings.worker_batch_size
         count = max(1, min(_READ_AT_MOST, wanted // self._settings.export_batch_size))
         first, self._held = self._held or self._consumer.read(count, block_seconds), None
@@ -270,12 +274,9 @@ class Ingest:
             return Batch(judged, ledger_then, prepare(_good_events(judged)))
 
     @contextmanager
-    def _reading_ahead(self, *, enabled: bool) -> Iterator[None]:
-        """Read the next batch meanwhile; the connection to Redis is again ours alone afterwards."""
+    def _reader_awaited(self) -> Iterator[None]:
+        """Afterwards no thread reads, and the connection to Redis is again ours alone."""
         usual = sys.getswitchinterval()
-        if enabled and self._ahead is None:
-            sys.setswitchinterval(_SWITCH_SECONDS)
-            self._ahead = self._reader.submit(self._read)
         try:
             yield
         finally:
@@ -283,16 +284,23 @@ class Ingest:
                 wait([self._ahead])
             sys.setswitchinterval(usual)
 
+    def _begin_to_read_ahead(self) -> None:
+        if self._ahead is None:
+            sys.setswitchinterval(_SWITCH_SECONDS)
+            self._ahead = self._reader.submit(self._read)
+
     def _is_full(self, batch: Batch) -> bool:
         """Whether more may be waiting; else reading ahead would only ask Redis twice."""
         return _announced(batch.entries) >= self._settings.worker_batch_size
 
-    def _commit(self, connection: Connection, batch: Batch) -> tuple[dict[str, Judged], Stored]:
+    def _commit(
+        self, connection: Connection, batch: Batch, *, read_ahead: bool
+    ) -> tuple[dict[str, Judged], Stored]:
         """Store the batch; on a missing partition, make it and try once more."""
         for _ in range(2):
             judged = [each.copy() for each in batch.judged]
             try:
-                return self._write(connection, batch, judged)
+                return self._write(connection, batch, judged, read_ahead=read_ahead)
             except MissingPartition:
                 days = {utc_day(event.timestamp_us) for each in judged for _, event in each.good}
                 made = partitions.ensure(connection, days)
@@ -300,7 +308,7 @@ class Ingest:
         raise StoreUnavailable("PostgreSQL: a partition vanished while its events were being stored")
 
     def _write(
-        self, connection: Connection, batch: Batch, judged: Sequence[Judged]
+        self, connection: Connection, batch: Batch, judged: Sequence[Judged], *, read_ahead: bool
     ) -> tuple[dict[str, Judged], Stored]:
         # Every worker locks in this order, and sorted within each table: entries, events, reports, drops, the
         # ledger's one row.
@@ -311,6 +319,9 @@ class Ingest:
             new = {each.entry.key: each for each in judged if each.entry.key in new_keys}
             all_new = len(new) == len(judged)
             prepared = batch.prepared if all_new else prepare(_good_events(new.values()))
+            if read_ahead:
+                # Not earlier: each short answer would wait for the other thread to let go of the interpreter.
+                self._begin_to_read_ahead()
             result = _insert(connection, list(new.values()), prepared)
             dead = {key: each.dead for key, each in new.items() if each.dead}
             ledger.record_dead(connection, batch.ledger.epoch, dead)

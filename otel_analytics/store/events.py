@@ -40,11 +40,13 @@ class Prepared(NamedTuple):
         in_key_order: Their places, sorted by key: transactions that overlap then wait for each other and
             never deadlock.
         rows: For COPY, in that order; None where there are none, or a value is none that its column can hold.
+        hours: Those that they touch.
     """
 
     events: Sequence[Event]
     in_key_order: list[int]
     rows: bytes | None
+    hours: list[dt.datetime]
 
 
 class Inserted(NamedTuple):
@@ -70,7 +72,7 @@ def insert_events(connection: Connection, events: Sequence[Event]) -> int:
     """
     if not events:
         return 0
-    return _insert(connection, events, binary_rows(sorted(events, key=_key)))
+    return _insert(connection, len(events), binary_rows(sorted(events, key=_key)), _hours(events))
 
 
 def prepare(events: Sequence[Event]) -> Prepared:
@@ -80,7 +82,7 @@ def prepare(events: Sequence[Event]) -> Prepared:
     if events:
         with suppress(RejectedRows):  # which of them is found out while the others are stored
             rows = binary_rows([events[place] for place in in_key_order])
-    return Prepared(events, in_key_order, rows)
+    return Prepared(events, in_key_order, rows, _hours(events))
 
 
 def insert_or_reject(connection: Connection, batch: Prepared) -> Inserted:
@@ -93,7 +95,8 @@ def insert_or_reject(connection: Connection, batch: Prepared) -> Inserted:
     """
     if batch.rows is not None:
         with suppress(RejectedRows):  # which of them is found out below
-            return Inserted(_insert(connection, batch.events, batch.rows), [])
+            stored = _insert(connection, len(batch.events), batch.rows, batch.hours)
+            return Inserted(stored, [])
     with transaction(connection):
         return _bisect(connection, batch.events, batch.in_key_order)
 
@@ -151,15 +154,15 @@ def _bisect(connection: Connection, events: Sequence[Event], places: list[int]) 
     return Inserted(lower.stored + upper.stored, lower.rejected + upper.rejected)
 
 
-def _insert(connection: Connection, events: Sequence[Event], rows: bytes) -> int:
-    """Store events, and mark their hours; returns how many were not there before."""
+def _insert(connection: Connection, count: int, rows: bytes, hours: list[dt.datetime]) -> int:
+    """Store so many events, and mark their hours; returns how many were not there before."""
     try:
         with transaction(connection):
             _copy(connection, "copy", rows)
-            connection.execute(_QUERIES["mark"], {"hours": _hours(events)})
+            connection.execute(_QUERIES["mark"], {"hours": hours})
     except _AlreadyStored:
         return _merge(connection, rows)
-    return len(events)
+    return count
 
 
 def _copy(connection: Connection, statement: str, rows: bytes) -> None:
