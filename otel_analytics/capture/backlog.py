@@ -26,17 +26,21 @@ class Backlog:
         """
         self._take = take
         self._waiting: deque[Ended] = deque()
-        self._taking = threading.Lock()
+        # A request may end in the middle of it, when the garbage collector closes what was abandoned.
+        self._taking = threading.RLock()
 
     def add(self, ended: Ended, *, may_wait: bool) -> None:
-        """Keep a request until there are enough of them; returns without waiting for another thread.
+        """Keep a request until there are enough of them.
 
         Args:
             ended: The request.
-            may_wait: Whether somebody will call `catch_up` soon; else it is handed on at once.
+            may_wait: Whether somebody will call `catch_up` soon; then no other thread is waited for. Else it
+                is handed on at once.
         """
         self._waiting.append(ended)
-        if (len(self._waiting) >= _AT_ONCE or not may_wait) and self._taking.acquire(blocking=False):
+        if not may_wait:
+            self.catch_up()
+        elif len(self._waiting) >= _AT_ONCE and self._taking.acquire(blocking=False):
             try:
                 self._hand_on()
             finally:

@@ -17,6 +17,7 @@ UserOf = Callable[[Request], object]
 """Names the user of a request, or None; called on the request's thread when the response is complete."""
 
 CLIENT_CLOSED_REQUEST: Final = 499
+CLIENT_HEADERS: Final = frozenset({b"user-agent", b"referer", b"x-session-id"})
 _SERVER_ERROR: Final = 500
 _STATUSES: Final = range(100, 600)
 
@@ -42,7 +43,7 @@ class Ended(NamedTuple):
         cache_status: One word.
         body_hash: Of the response, or None.
         trace: Ids of the span, which may be none; None without a span.
-        headers: Of the request; empty where no client field is wanted.
+        headers: `CLIENT_HEADERS` of the request; empty where no client field is wanted.
         client: Address and port of the peer; None where no client field is wanted.
         session_id: What the span says; None where it is not wanted.
     """
@@ -128,7 +129,9 @@ class EndReader:
             request.cache_status,
             body_hash,
             None if span is None else span.get_span_context(),
-            scope.get("headers", ()) if self._wants_client else (),
+            [each for each in scope.get("headers", ()) if each[0] in CLIENT_HEADERS]
+            if self._wants_client
+            else (),
             scope.get("client") if self._wants_client else None,
             _first_attribute(request, "session.id") if self._wants_session else None,
         )

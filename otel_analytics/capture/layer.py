@@ -171,7 +171,9 @@ class Exchange:
         self._ended = True
         if not self._request.ended_ns:
             self._request.ended_ns = time.perf_counter_ns()
-        self._observer.end(self._request, self._body_hash)
+        # Whatever is sent from now on is no part of it.
+        body_hash, self._body_hash = self._body_hash, None
+        self._observer.end(self._request, body_hash)
 
     def client_is_gone(self) -> None:
         """Note that it left; unless it has all it expects, since then it may well go first."""

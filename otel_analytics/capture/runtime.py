@@ -5,7 +5,7 @@ import logging
 import os
 import threading
 import weakref
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, MutableMapping
 from contextvars import Token
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,12 +15,12 @@ from opentelemetry.sdk.trace import Span
 
 from otel_analytics.capture.backlog import Backlog
 from otel_analytics.capture.body_hash import BodyHash, key_of
-from otel_analytics.capture.ended import Ended, EndReader, UserOf
-from otel_analytics.capture.event import event_of
+from otel_analytics.capture.ended import EndReader, UserOf
 from otel_analytics.capture.metrics_route import MetricsRoute
 from otel_analytics.capture.observed import EventIds, ObservedRequest, current_request
 from otel_analytics.capture.own_provider import OwnProvider
 from otel_analytics.capture.own_spans import OwnSpan, OwnSpans
+from otel_analytics.capture.recorder import Recorder
 from otel_analytics.capture.sources import SpanSource
 from otel_analytics.capture.tracing import (
     DatabaseInstrumentation,
@@ -39,7 +39,7 @@ from otel_analytics_exporters.span_exporter import EventSpanExporter
 if TYPE_CHECKING:  # prometheus_client must not be imported before `prepare` has run
     from prometheus_client import CollectorRegistry
 
-    from otel_analytics.live.metrics import LiveMetrics, PipelineMetrics
+    from otel_analytics.live.metrics import LiveMetrics
 
 _log = logging.getLogger(__name__)
 
@@ -59,13 +59,12 @@ class Runtime:
     _lock: threading.Lock
     _prepared: bool
     _has_metrics: bool
-    _complained: bool
     _ids: EventIds
+    _recorder: Recorder
     _backlog: Backlog
     _delivery: Delivery | None
     _own_spans: OwnSpans | None
     _live: "LiveMetrics | None"
-    _pipeline: "PipelineMetrics | None"
 
     def __init__(
         self,
@@ -129,6 +128,7 @@ class Runtime:
         delivery = self._delivery
         if delivery is not None and delivery.close(self.settings.flush_timeout_seconds):
             self._delivery = self._new_delivery()
+            self._backlog.catch_up()  # with what came in between
 
     def begin(self, scope: MutableMapping[str, Any]) -> ObservedRequest | None:
         """See `layer.Observer`."""
@@ -174,7 +174,7 @@ class Runtime:
             request.span.end()
         try:
             if self._live is not None:
-                self._live.request_ended(request)
+                self._live.request_ended(request, request.method)
             ended = self._ends.read(request, body_hash)
             if request.problem is not None:
                 self.failed(request.problem)
@@ -184,21 +184,13 @@ class Runtime:
             self.failed(error)
 
     def failed(self, error: BaseException) -> None:
-        """Count an error of ours, and log it the first time."""
-        if self._pipeline is not None:
-            self._pipeline.capture_error()
-        if not self._complained:
-            self._complained = True
-            _log.error(
-                "otel-analytics: a request could not be recorded; further errors are only counted",
-                exc_info=error,
-            )
+        """See `layer.Observer`."""
+        self._recorder.failed(error)
 
     def scrape(self, accept_header: str) -> tuple[bytes, str]:
         """The live metrics: the body and its content type."""
         from otel_analytics.live.metrics import exposition  # noqa: PLC0415 - see `prepare`
 
-        self._backlog.catch_up()
         return exposition(self._metrics_registry(), accept_header)
 
     def _is_scrape(self, path: str, method: str) -> bool:
@@ -224,43 +216,25 @@ class Runtime:
         # Before there are events, as it also sees to it that requests in progress are counted.
         self._delivery.start()
 
-    def _record(self, ended: Sequence[Ended]) -> None:
-        """Count requests that are over, and have their events delivered."""
-        live, delivery = self._live, self._delivery
-        events = []
-        for each in ended:
-            try:
-                event = event_of(each, self._privacy)
-                if live is not None:
-                    live.observe(event, sampled=each.trace is not None and each.trace.trace_flags.sampled)
-                events.append(event)
-            except Exception as error:  # noqa: BLE001
-                self.failed(error)
-        try:
-            if live is not None:
-                live.count_active()
-            if delivery is not None:
-                delivery.offer(*events)
-        except Exception as error:  # noqa: BLE001
-            self.failed(error)
-
     def _new_delivery(self) -> Delivery:
         settings = self.settings
-        return Delivery(
+        delivery = Delivery(
             self._exporter,
             buffer_size=settings.buffer_size,
             batch_size=settings.export_batch_size,
             interval_seconds=settings.export_interval_seconds,
-            observer=self._pipeline,
+            observer=self._recorder.pipeline,
             refill=self._backlog.catch_up,
         )
+        self._recorder.delivery = delivery
+        return delivery
 
     def _start_metrics(self) -> None:
         from otel_analytics.live.metrics import LiveMetrics, PipelineMetrics  # noqa: PLC0415 - after `prepare`
 
         registry = self._metrics_registry()
         self._live = LiveMetrics(registry, max_routes=self.settings.metrics_max_routes, behind=self._backlog)
-        self._pipeline = PipelineMetrics(registry)
+        self._recorder.live, self._recorder.pipeline = self._live, PipelineMetrics(registry)
 
     def _metrics_registry(self) -> "CollectorRegistry":
         from prometheus_client import REGISTRY  # noqa: PLC0415 - after `prepare`
@@ -296,13 +270,12 @@ class Runtime:
         self._prepared = False
         self.is_started = False
         self._has_metrics = False
-        self._complained = False
         self._ids = EventIds()
-        self._backlog = Backlog(self._record)
+        self._recorder = Recorder(self._privacy)
+        self._backlog = Backlog(self._recorder.record)
         self._delivery = None
         self._own_spans = None
         self._live = None
-        self._pipeline = None
 
 
 def _span_around() -> Span | None:

@@ -5,7 +5,6 @@ Imports prometheus_client, so not to be imported before `directory.prepare` was 
 
 import os
 import threading
-from collections import Counter as Counts
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
@@ -23,7 +22,7 @@ from otel_analytics.errors import SettingsError
 from otel_analytics.live.directory import VARIABLE
 from otel_analytics.live.summed import AllProcesses
 from otel_analytics.live.unhurried import unhurried
-from otel_analytics.record import UNMATCHED_ROUTE, Event
+from otel_analytics.record import KNOWN_METHODS, OTHER_METHOD, UNMATCHED_ROUTE, Event
 from otel_analytics_exporters.delivery import BUFFER_FULL, EXPORT_FAILED, REJECTED, SHUTDOWN
 
 HistogramName = Literal[
@@ -55,6 +54,7 @@ STATUS: Final = "http_response_status_code"
 CACHE_STATUS: Final = "cache_status"
 """The convention has no attribute for it; this is the name of RFC 9211's header."""
 
+_METHODS: Final = (*sorted(KNOWN_METHODS), OTHER_METHOD)
 OTHER_ROUTES: Final = "(other)"
 OTHER_CACHE_STATUS: Final = "_OTHER"
 CACHE_STATUSES: Final = frozenset({"hit", "miss", "bypass", "stale", "expired", "revalidated"})
@@ -173,10 +173,15 @@ class _Instruments(Collector):
             yield from each.describe()
 
     def collect(self) -> Iterator[Metric]:
-        for behind in list(self.behind):
-            behind.catch_up()
+        self.catch_up()
         for each in self._all():
             yield from each.collect()
+
+    def catch_up(self) -> None:
+        with _register_lock:  # else one might be added meanwhile
+            behind = list(self.behind)
+        for each in behind:
+            each.catch_up()
 
     def _all(self) -> "Iterator[_Series[Any]]":
         return chain(self.histograms.values(), self.gauges.values(), self.counters.values())
@@ -230,14 +235,15 @@ class LiveMetrics:
         """
         metrics = _instruments(registry)
         if behind is not None:
-            metrics.behind.add(behind)
+            with _register_lock:
+                metrics.behind.add(behind)
         self._durations = metrics.histograms["http_server_request_duration_seconds"]
         self._request_sizes = metrics.histograms["http_server_request_body_size_bytes"]
         self._response_sizes = metrics.histograms["http_server_response_body_size_bytes"]
         self._queries = metrics.histograms["http_server_request_db_queries"]
         self._cache = metrics.counters["http_server_cache_requests_total"]
         self._active = metrics.gauges["http_server_active_requests"]
-        self._in_progress: dict[object, str] = {}
+        self._in_progress: dict[str, set[object]] = {method: set() for method in _METHODS}
         self._counted_active: dict[str, int] = {}
         self._active_lock = threading.Lock()
         self._exemplars: dict[tuple[str, str, int], tuple[int, float]] = {}
@@ -253,25 +259,26 @@ class LiveMetrics:
             method: A known one, or `_OTHER`.
         """
         # Two changes of a gauge a request would cost ten times as much.
-        self._in_progress[request] = method
+        self._in_progress[method].add(request)
 
-    def request_ended(self, request: object) -> None:
+    def request_ended(self, request: object, method: str) -> None:
         """It no longer is.
 
         Args:
             request: The same as at its start.
+            method: Likewise.
         """
-        self._in_progress.pop(request, None)
+        self._in_progress[method].discard(request)
 
     def count_active(self) -> None:
         """Show how many requests are in progress now."""
         with self._active_lock:
-            now = Counts(self._in_progress.copy().values())
-            for method in {*now, *self._counted_active}:
-                more = now[method] - self._counted_active.get(method, 0)
+            for method, requests in self._in_progress.items():
+                now = len(requests)
+                more = now - self._counted_active.get(method, 0)
                 if more:  # others on the same registry have theirs in the gauge
                     self._active[(method,)].inc(more)
-                    self._counted_active[method] = now[method]
+                    self._counted_active[method] = now
 
     def observe(self, event: Event, *, sampled: bool = False) -> None:
         """Count a request that is over.
@@ -369,4 +376,7 @@ def exposition(registry: CollectorRegistry, accept_header: str) -> tuple[bytes, 
     """
     encode, content_type = choose_encoder(accept_header)
     shared = values.ValueClass is not values.MutexValue
+    if shared:  # else the registry sees to it
+        for each in list(_registered.values()):
+            each.catch_up()
     return encode(AllProcesses(Path(os.environ[VARIABLE])) if shared else registry), content_type

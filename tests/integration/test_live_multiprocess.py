@@ -53,7 +53,7 @@ async def hit(request):
     pipeline.accepted(1)
     if orders:
         orders.inc()
-    live.request_ended(request)
+    live.request_ended(request, "GET")
     live.count_active()
     return PlainTextResponse(str(os.getpid()))
 

@@ -66,3 +66,17 @@ def test_a_request_never_waits_for_a_thread_that_catches_up_and_catching_up_wait
     for thread in (first, second):
         thread.join(10)
     until(lambda: sorted(each for group in taken.groups for each in group) == list(range(40)))
+
+
+def test_a_request_may_end_while_others_are_handed_on():
+    """As when the garbage collector closes one that was abandoned, on the same thread."""
+    taken = []
+
+    def take(group):
+        taken.extend(group)
+        if taken == [1]:
+            backlog.add(2, may_wait=False)
+
+    backlog = Backlog(take)
+    backlog.add(1, may_wait=False)
+    assert taken == [1, 2]

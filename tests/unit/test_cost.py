@@ -113,7 +113,7 @@ def run(program, *arguments):
 
 @pytest.mark.parametrize(
     ("tracing", "spans", "calls"),
-    [("nobody's", {}, 80), ("the application's", {"SERVER": 2 * REQUESTS}, 83)],
+    [("nobody's", {}, 82), ("the application's", {"SERVER": 2 * REQUESTS}, 85)],
 )
 def test_a_request_is_no_more_spans_than_before_and_so_many_calls_of_our_functions(tracing, spans, calls):
     found = run(PROGRAM, tracing, REQUESTS)

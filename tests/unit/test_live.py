@@ -124,10 +124,10 @@ def test_requests_in_progress(registry):
     requests = dict(enumerate(("GET", "GET", "POST")))
     for number, method in requests.items():
         live.request_started(number, method)
-    live.request_ended(0)
+    live.request_ended(0, "GET")
     live.count_active()
     assert samples(registry, "http_server_active_requests") == {("GET",): 1, ("POST",): 1}
-    live.request_ended(1)
+    live.request_ended(1, "GET")
     live.count_active()
     live.count_active()
     assert samples(registry, "http_server_active_requests") == {("GET",): 0, ("POST",): 1}
@@ -136,7 +136,7 @@ def test_requests_in_progress(registry):
 def test_no_request_in_progress_is_0_also_where_nobody_saw_one_in_progress(registry):
     live = LiveMetrics(registry, max_routes=2)
     live.request_started(0, "GET")
-    live.request_ended(0)
+    live.request_ended(0, "GET")
     live.observe(make_event())
     assert samples(registry, "http_server_active_requests") == {("GET",): 0}
 
