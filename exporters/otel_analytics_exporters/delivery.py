@@ -28,6 +28,8 @@ _chance: Final = random.SystemRandom()
 """Not the generator that the application may have seeded, nor one that forked processes have in common."""
 _ATTEMPTS_AT_A_BUG: Final = 3
 """How often a batch is tried that fails in a way nobody foresaw, before it is given up."""
+_REFILL_SECONDS: Final = 0.5
+"""Between two refills at most, however long events wait for company: metrics do not wait for it."""
 _LAST_MOMENT_SECONDS: Final = 0.1
 """More than a thread needs to end that was only waiting to try again."""
 _QUIET_SECONDS: Final = 60.0
@@ -123,7 +125,7 @@ class Delivery:
             interval_seconds: How long an event waits for company at most.
             observer: Who is told what becomes of events.
             refill: Has whoever holds events back offer them; called by the thread before it takes a batch,
-                every `interval_seconds` at least, and by `flush` and `close`. It may not raise.
+                every half second at least, and by `flush` and `close`. It may not raise.
         """
         self._exporter = exporter
         self._buffer_size = buffer_size
@@ -248,16 +250,21 @@ class Delivery:
 
     def _next_batch(self) -> list[Event] | None:
         """Wait for company, then take a batch: empty where only drops are to be reported; None at the end."""
+        due = time.monotonic() + self._interval
         while not self._abandoned:
             with self._changed:
-                self._changed.wait_for(self._is_urgent, self._interval)
+                left = max(0.0, due - time.monotonic())
+                self._changed.wait_for(self._is_urgent, min(left, _REFILL_SECONDS))
             self._refill()
             with self._changed:
+                if time.monotonic() < due and not self._is_urgent():
+                    continue
                 if self._buffer or self._dropped:
                     size = min(len(self._buffer), self._batch_size)
                     return [self._buffer.popleft() for _ in range(size)]
                 if self._closed:
                     break
+                due = time.monotonic() + self._interval
         return None
 
     def _is_urgent(self) -> bool:

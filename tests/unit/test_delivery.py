@@ -156,6 +156,14 @@ def test_what_others_hold_back_is_there_in_time(make, sink, end):
     assert sink.sent == given
 
 
+def test_what_others_hold_back_does_not_wait_as_long_as_events_may(make, sink):
+    asked = []
+    delivery = make(interval_seconds=60, batch_size=10, refill=lambda: asked.append(1))
+    delivery.offer(make_event())
+    until(lambda: len(asked) >= 2)
+    assert sink.attempts == []
+
+
 def test_what_others_hold_back_to_the_very_last_is_counted(make, counts):
     def refill():
         if not delivery._thread.is_alive():
