@@ -79,10 +79,11 @@ FIGURES: Final = (
 
 
 def newest(events: Sequence[Event]) -> list[Event]:
-    """The same events, all of the last minutes of their day."""
-    end_us = max(event.timestamp_us for event in events)
+    """The same events, of the minutes after all that is in the table."""
+    begin_us = round(NOW.timestamp() * 1e6)
+    first_us = min(event.timestamp_us for event in events)
     return [
-        event._replace(timestamp_us=end_us - (end_us - event.timestamp_us) // MINUTES_OF_A_DAY * MINUTES)
+        event._replace(timestamp_us=begin_us + (event.timestamp_us - first_us) // MINUTES_OF_A_DAY * MINUTES)
         for event in events
     ]
 
