@@ -94,7 +94,7 @@ def otel_analytics(app: FastAPI, redis_url: str, sink: str) -> Hooks:
     redis = Redis.from_url(redis_url)
     return Hooks(
         lambda: int(redis.hget(Keys.of(prefix).ledger, "accepted") or 0),
-        lambda: runtime._delivery.flush(10),  # noqa: SLF001
+        lambda: runtime._recorder.delivery.flush(10),  # noqa: SLF001
     )
 
 

@@ -39,8 +39,6 @@ from otel_analytics_exporters.span_exporter import EventSpanExporter
 if TYPE_CHECKING:  # prometheus_client must not be imported before `prepare` has run
     from prometheus_client import CollectorRegistry
 
-    from otel_analytics.live.metrics import LiveMetrics
-
 _log = logging.getLogger(__name__)
 
 
@@ -62,9 +60,7 @@ class Runtime:
     _ids: EventIds
     _recorder: Recorder
     _backlog: Backlog
-    _delivery: Delivery | None
     _own_spans: OwnSpans | None
-    _live: "LiveMetrics | None"
 
     def __init__(
         self,
@@ -125,14 +121,14 @@ class Runtime:
 
         The application may serve again afterwards, as it does under one test after the other.
         """
-        delivery = self._delivery
+        delivery = self._recorder.delivery
         if delivery is not None and delivery.close(self.settings.flush_timeout_seconds):
-            self._delivery = self._new_delivery()
+            self._recorder.delivery = self._new_delivery()
             self._backlog.catch_up()  # with what came in between
 
     def begin(self, scope: MutableMapping[str, Any]) -> ObservedRequest | None:
         """See `layer.Observer`."""
-        if self._delivery is None:
+        if self._recorder.delivery is None:
             return None
         try:
             path = self._path_below_root(scope)
@@ -140,8 +136,8 @@ class Runtime:
                 return None
             request = ObservedRequest(scope, self._ids.next(), self._processor)
             request.span = _span_around()
-            if self._live is not None:
-                self._live.request_started(request, request.method)
+            if self._recorder.live is not None:
+                self._recorder.live.request_started(request, request.method)
         except Exception as error:  # noqa: BLE001
             self.failed(error)
             return None
@@ -172,14 +168,15 @@ class Runtime:
         """See `layer.Observer`."""
         if isinstance(request.span, OwnSpan):
             request.span.end()
+        live, delivery = self._recorder.live, self._recorder.delivery
         try:
-            if self._live is not None:
-                self._live.request_ended(request, request.method)
+            if live is not None:
+                live.request_ended(request, request.method)
             ended = self._ends.read(request, body_hash)
             if request.problem is not None:
                 self.failed(request.problem)
-            if ended is not None and self._delivery is not None:
-                self._backlog.add(ended, may_wait=self._delivery.is_running)
+            if ended is not None and delivery is not None:
+                self._backlog.add(ended, may_wait=delivery.is_running)
         except Exception as error:  # noqa: BLE001
             self.failed(error)
 
@@ -212,13 +209,13 @@ class Runtime:
         if self._has_metrics:
             self._guarded(self._start_metrics)
         self._attach()
-        self._delivery = self._new_delivery()
+        delivery = self._recorder.delivery = self._new_delivery()
         # Before there are events, as it also sees to it that requests in progress are counted.
-        self._delivery.start()
+        delivery.start()
 
     def _new_delivery(self) -> Delivery:
         settings = self.settings
-        delivery = Delivery(
+        return Delivery(
             self._exporter,
             buffer_size=settings.buffer_size,
             batch_size=settings.export_batch_size,
@@ -226,15 +223,15 @@ class Runtime:
             observer=self._recorder.pipeline,
             refill=self._backlog.catch_up,
         )
-        self._recorder.delivery = delivery
-        return delivery
 
     def _start_metrics(self) -> None:
         from otel_analytics.live.metrics import LiveMetrics, PipelineMetrics  # noqa: PLC0415 - after `prepare`
 
         registry = self._metrics_registry()
-        self._live = LiveMetrics(registry, max_routes=self.settings.metrics_max_routes, behind=self._backlog)
-        self._recorder.live, self._recorder.pipeline = self._live, PipelineMetrics(registry)
+        self._recorder.live = LiveMetrics(
+            registry, max_routes=self.settings.metrics_max_routes, behind=self._backlog
+        )
+        self._recorder.pipeline = PipelineMetrics(registry)
 
     def _metrics_registry(self) -> "CollectorRegistry":
         from prometheus_client import REGISTRY  # noqa: PLC0415 - after `prepare`
@@ -273,9 +270,7 @@ class Runtime:
         self._ids = EventIds()
         self._recorder = Recorder(self._privacy)
         self._backlog = Backlog(self._recorder.record)
-        self._delivery = None
         self._own_spans = None
-        self._live = None
 
 
 def _span_around() -> Span | None:

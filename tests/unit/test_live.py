@@ -149,37 +149,39 @@ def test_requests_in_progress_of_several_applications_on_one_registry_add_up(reg
     assert samples(registry, "http_server_active_requests") == {("GET",): 2}
 
 
-def test_who_is_behind_catches_up_before_anything_is_shown(registry):
-    class Behind:
-        def catch_up(self):
-            live.observe(make_event())
+class Behind:
+    """Counts one request more whenever it catches up."""
 
-    behind = Behind()
-    live = LiveMetrics(registry, max_routes=2, behind=behind)
-    count = "http_server_request_duration_seconds_count"
-    assert list(samples(registry, count).values()) == [1]
+    def __init__(self, registry):
+        self._live = LiveMetrics(registry, max_routes=2, behind=self)
+
+    def catch_up(self):
+        self._live.observe(make_event())
+
+
+def counted(registry):
+    return list(samples(registry, "http_server_request_duration_seconds_count").values())
+
+
+def test_who_is_behind_catches_up_before_anything_is_shown(registry):
+    behind = Behind(registry)
+    assert counted(registry) == [1]
     del behind  # the application is gone, its figures stay
-    assert list(samples(registry, count).values()) == [1]
+    assert counted(registry) == [1]
 
 
 def test_a_forked_child_leaves_alone_what_its_parent_is_behind_with(registry):
-    class Behind:
-        def catch_up(self):
-            live.observe(make_event())
-
-    behind = Behind()
-    live = LiveMetrics(registry, max_routes=2, behind=behind)
-    count = "http_server_request_duration_seconds_count"
+    behind = Behind(registry)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # newer versions of Python warn of what is tested here
         child = os.fork()
     if child == 0:
         code = 1
         with contextlib.suppress(BaseException):
-            code = len(samples(registry, count))
+            code = len(counted(registry))
         os._exit(code)
     assert os.waitpid(child, 0)[1] == 0
-    assert list(samples(registry, count).values()) == [1]
+    assert counted(registry) == [1]
     assert behind
 
 

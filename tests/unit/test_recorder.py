@@ -59,7 +59,7 @@ def test_events_are_delivered_where_requests_in_progress_cannot_be_counted(monke
 
     asyncio.run(ask())
     runtime._backlog.catch_up()
-    assert runtime._delivery._offered == 2
+    assert runtime._recorder.delivery._offered == 2
     assert registry.get_sample_value("otel_analytics_capture_errors_total") >= 1
 
 
@@ -84,7 +84,6 @@ def test_headers_are_read_while_they_are_there(field):
         }  # fmt: skip
         runtime.prepare()
         runtime.start()
-        runtime._recorder.delivery = None
         runtime._backlog._take = ended.extend
         await app(scope, receive, send)
         headers.clear()
